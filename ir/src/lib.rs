@@ -1,0 +1,1 @@
+//! What an evenkeel program is and means.

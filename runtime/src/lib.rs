@@ -1,0 +1,1 @@
+//! From program and tensors to tensors.
