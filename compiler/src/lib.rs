@@ -1,1 +1,3 @@
-//! From graph to program.
+//! From graph to program: a deterministic, pure function of graph, target and options.
+
+pub mod grad;

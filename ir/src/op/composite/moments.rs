@@ -1,0 +1,501 @@
+//! Decompositions, stable kernel forms and vjps of the moment and normalization family.
+//!
+//! The kernel forms are the corrected two-pass statistics: `m = mean(x)`, `m2 = mean(x - m)`,
+//! `v = mean((x - m)^2) - m2^2`, and x-hat is rebuilt from the pair `(m, m2)`. Rows whose
+//! largest magnitude exceeds 1e18 are first scaled by a power of two.
+
+use super::{Attr, Attrs, Composite, GraphBuilder, Value};
+use crate::op::attrs::EpsKind;
+use crate::op::{Reduce, composite::CompositeDef};
+
+fn count(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Value {
+    let ty = b.ty(x);
+    let (extent, dtype) = (ty.shape.extent_of(&attrs.axes), ty.dtype);
+    b.size(extent, dtype)
+}
+
+fn node(b: &mut GraphBuilder, op: Composite, inputs: &[Value], attrs: &Attrs) -> Value {
+    let def: &CompositeDef = op.def();
+    let mut own = Attrs::over(attrs.axes);
+    if def.attrs.contains(&Attr::Eps) {
+        own = own.eps(attrs.eps.get(), attrs.eps_kind);
+    }
+    if def.attrs.contains(&Attr::Correction) {
+        own = own.correction(attrs.correction);
+    }
+    b.composite(op, inputs, own)
+}
+
+/// `n - correction`
+fn divisor(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Value {
+    let n = count(b, x, attrs);
+    if attrs.correction == 0 {
+        return n;
+    }
+    let c = b.number(x, attrs.correction.into());
+    b.sub(n, c)
+}
+
+/// `1 / sqrt(v)` with eps as its kind says.
+fn inverse_root(b: &mut GraphBuilder, v: Value, attrs: &Attrs) -> Value {
+    let eps = b.number(v, attrs.eps.get());
+    match attrs.eps_kind {
+        EpsKind::Inside => {
+            let s = b.add(v, eps);
+            b.rsqrt(s)
+        }
+        EpsKind::Outside => {
+            let r = b.sqrt(v);
+            let s = b.add(r, eps);
+            b.recip(s)
+        }
+        EpsKind::Clamp => {
+            let r = b.sqrt(v);
+            let s = b.max(r, eps);
+            b.recip(s)
+        }
+    }
+}
+
+pub(super) fn mean(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let total = b.sum(inputs[0], attrs.axes);
+    let n = count(b, inputs[0], attrs);
+    b.div(total, n)
+}
+
+/// `sum(x * (1/n))`, which cannot overflow.
+pub(super) fn mean_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let n = count(b, inputs[0], attrs);
+    let share = b.recip(n);
+    let t = b.mul(inputs[0], share);
+    b.sum(t, attrs.axes)
+}
+
+pub(super) fn mean_vjp(
+    b: &mut GraphBuilder,
+    inputs: &[Value],
+    attrs: &Attrs,
+    _: Value,
+    g: Value,
+) -> Option<Vec<Value>> {
+    let n = count(b, inputs[0], attrs);
+    let t = b.div(g, n);
+    Some(vec![b.stretch_like(t, inputs[0])])
+}
+
+pub(super) fn center(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let m = node(b, Composite::Mean, inputs, attrs);
+    b.sub(inputs[0], m)
+}
+
+pub(super) fn center_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let m = mean_kernel(b, inputs, attrs);
+    let c = b.sub(inputs[0], m);
+    let m2 = mean_kernel(b, &[c], attrs);
+    b.sub(c, m2)
+}
+
+pub(super) fn center_vjp(
+    b: &mut GraphBuilder,
+    _: &[Value],
+    attrs: &Attrs,
+    _: Value,
+    g: Value,
+) -> Option<Vec<Value>> {
+    Some(vec![node(b, Composite::Center, &[g], attrs)])
+}
+
+pub(super) fn var(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let c = node(b, Composite::Center, inputs, attrs);
+    let s = b.square(c);
+    let total = b.sum(s, attrs.axes);
+    let d = divisor(b, inputs[0], attrs);
+    b.div(total, d)
+}
+
+pub(super) fn var_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let s = Statistics::of(b, inputs[0], attrs);
+    let v = b.div(s.var, s.scale);
+    b.div(v, s.scale)
+}
+
+/// `2 / (n - correction) * center(x) * g`
+pub(super) fn var_vjp(
+    b: &mut GraphBuilder,
+    inputs: &[Value],
+    attrs: &Attrs,
+    _: Value,
+    g: Value,
+) -> Option<Vec<Value>> {
+    let c = node(b, Composite::Center, inputs, attrs);
+    let d = divisor(b, inputs[0], attrs);
+    let two = b.number(d, 2.0);
+    let w = b.div(two, d);
+    let t = b.mul(g, w);
+    Some(vec![b.mul(c, t)])
+}
+
+pub(super) fn rstd(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let v = node(b, Composite::Var, inputs, attrs);
+    inverse_root(b, v, attrs)
+}
+
+/// Scaled statistics of the corrected two-pass scheme.
+struct Statistics {
+    /// The power of two that multiplied x.
+    scale: Value,
+    /// `scale * x`, centred twice.
+    centered: Value,
+    /// Variance of `scale * x`.
+    var: Value,
+}
+
+/// The power of two that keeps squares of the row finite: 1 for ordinary rows.
+fn row_scale(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Value {
+    let size = b.abs(x);
+    let top = b.reduce(Reduce::Max, size, attrs.axes);
+    b.range_scale(top)
+}
+
+impl Statistics {
+    fn of(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Statistics {
+        let scale = row_scale(b, x, attrs);
+        let m = mean_kernel(b, &[x], attrs);
+        let xs = b.mul(x, scale);
+        let ms = b.mul(m, scale);
+        let c = b.sub(xs, ms);
+        let m2 = mean_kernel(b, &[c], attrs);
+        let square = b.mul(c, c);
+        let q = mean_kernel(b, &[square], attrs);
+        let m2_square = b.mul(m2, m2);
+        let v = b.sub(q, m2_square);
+        let zero = b.number(v, 0.0);
+        let v = b.max(v, zero);
+        let centered = b.sub(c, m2);
+        Statistics {
+            scale,
+            centered,
+            var: corrected(b, x, v, attrs),
+        }
+    }
+}
+
+/// `v * n / (n - correction)`
+fn corrected(b: &mut GraphBuilder, x: Value, v: Value, attrs: &Attrs) -> Value {
+    if attrs.correction == 0 {
+        return v;
+    }
+    let n = count(b, x, attrs);
+    let d = divisor(b, x, attrs);
+    let ratio = b.div(n, d);
+    b.mul(v, ratio)
+}
+
+/// `scale^-1 / sqrt(v / scale^2)` with eps in the scaled unit; scaled rows keep eps above zero.
+fn scaled_inverse_root(b: &mut GraphBuilder, v: Value, scale: Value, attrs: &Attrs) -> Value {
+    let eps = b.number(v, attrs.eps.get());
+    let mut e = b.mul(eps, scale);
+    if attrs.eps_kind == EpsKind::Inside {
+        e = b.mul(e, scale);
+    }
+    if attrs.eps.get() > 0.0 {
+        let tiny = b.number(v, 1e-37);
+        let raised = b.max(e, tiny);
+        let one = b.number(v, 1.0);
+        let small = b.lt(scale, one);
+        e = b.select(small, raised, e);
+    }
+    match attrs.eps_kind {
+        EpsKind::Inside => {
+            let s = b.add(v, e);
+            b.rsqrt(s)
+        }
+        EpsKind::Outside => {
+            let r = b.sqrt(v);
+            let s = b.add(r, e);
+            b.recip(s)
+        }
+        EpsKind::Clamp => {
+            let r = b.sqrt(v);
+            let s = b.max(r, e);
+            b.recip(s)
+        }
+    }
+}
+
+pub(super) fn rstd_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let s = Statistics::of(b, inputs[0], attrs);
+    let r = scaled_inverse_root(b, s.var, s.scale, attrs);
+    b.mul(r, s.scale)
+}
+
+/// `-rstd^2 / (n - correction) * xhat * g`, for eps inside the root.
+pub(super) fn rstd_vjp(
+    b: &mut GraphBuilder,
+    inputs: &[Value],
+    attrs: &Attrs,
+    y: Value,
+    g: Value,
+) -> Option<Vec<Value>> {
+    if attrs.eps_kind != EpsKind::Inside {
+        return None;
+    }
+    let xhat = node(b, Composite::Standardize, inputs, attrs);
+    let d = divisor(b, inputs[0], attrs);
+    let y2 = b.square(y);
+    let t = b.mul(g, y2);
+    let t = b.div(t, d);
+    let t = b.neg(t);
+    Some(vec![b.mul(xhat, t)])
+}
+
+pub(super) fn standardize(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let c = node(b, Composite::Center, inputs, attrs);
+    let r = node(b, Composite::Rstd, inputs, attrs);
+    b.mul(c, r)
+}
+
+pub(super) fn standardize_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let s = Statistics::of(b, inputs[0], attrs);
+    let r = scaled_inverse_root(b, s.var, s.scale, attrs);
+    b.mul(s.centered, r)
+}
+
+/// `rstd * (g - mean(g) - xhat * sum(g * xhat) / (n - correction))`, for eps inside the root.
+fn standardize_cotangent(b: &mut GraphBuilder, x: Value, attrs: &Attrs, g: Value) -> Option<Value> {
+    if attrs.eps_kind != EpsKind::Inside {
+        return None;
+    }
+    let xhat = node(b, Composite::Standardize, &[x], attrs);
+    let r = node(b, Composite::Rstd, &[x], attrs);
+    let mg = node(b, Composite::Mean, &[g], attrs);
+    let gx = b.mul(g, xhat);
+    let total = b.sum(gx, attrs.axes);
+    let d = divisor(b, x, attrs);
+    let share = b.div(total, d);
+    let t = b.mul(xhat, share);
+    let c = b.sub(g, mg);
+    let c = b.sub(c, t);
+    Some(b.mul(r, c))
+}
+
+pub(super) fn standardize_vjp(
+    b: &mut GraphBuilder,
+    inputs: &[Value],
+    attrs: &Attrs,
+    _: Value,
+    g: Value,
+) -> Option<Vec<Value>> {
+    Some(vec![standardize_cotangent(b, inputs[0], attrs, g)?])
+}
+
+pub(super) fn layer_norm(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let xhat = node(b, Composite::Standardize, &inputs[..1], attrs);
+    let t = b.mul(xhat, inputs[1]);
+    b.add(t, inputs[2])
+}
+
+pub(super) fn layer_norm_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let xhat = standardize_kernel(b, inputs, attrs);
+    let t = b.mul(xhat, inputs[1]);
+    b.add(t, inputs[2])
+}
+
+pub(super) fn layer_norm_vjp(
+    b: &mut GraphBuilder,
+    inputs: &[Value],
+    attrs: &Attrs,
+    _: Value,
+    g: Value,
+) -> Option<Vec<Value>> {
+    let xhat = node(b, Composite::Standardize, &inputs[..1], attrs);
+    let scaled = b.mul(g, inputs[1]);
+    let dx = standardize_cotangent(b, inputs[0], attrs, scaled)?;
+    let gx = b.mul(g, xhat);
+    let (dgain, dbias) = (
+        b.unstretch_like(gx, inputs[1]),
+        b.unstretch_like(g, inputs[2]),
+    );
+    Some(vec![dx, dgain, dbias])
+}
+
+/// `sum(x^2)`, divided by n when `mean`.
+fn moment2(b: &mut GraphBuilder, x: Value, attrs: &Attrs, mean: bool) -> Value {
+    let s = b.square(x);
+    let total = b.sum(s, attrs.axes);
+    if !mean {
+        return total;
+    }
+    let n = count(b, x, attrs);
+    b.div(total, n)
+}
+
+/// Scaled x, its scale, and the scaled inverse root of its second moment.
+fn scaled_moment2(
+    b: &mut GraphBuilder,
+    x: Value,
+    attrs: &Attrs,
+    mean: bool,
+) -> (Value, Value, Value) {
+    let scale = row_scale(b, x, attrs);
+    let xs = b.mul(x, scale);
+    let square = b.mul(xs, xs);
+    let q = if mean {
+        mean_kernel(b, &[square], attrs)
+    } else {
+        b.sum(square, attrs.axes)
+    };
+    let r = scaled_inverse_root(b, q, scale, attrs);
+    (xs, scale, r)
+}
+
+pub(super) fn rrms(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let q = moment2(b, inputs[0], attrs, true);
+    inverse_root(b, q, attrs)
+}
+
+pub(super) fn rrms_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let (_, scale, r) = scaled_moment2(b, inputs[0], attrs, true);
+    b.mul(r, scale)
+}
+
+pub(super) fn rrms_vjp(
+    b: &mut GraphBuilder,
+    inputs: &[Value],
+    attrs: &Attrs,
+    y: Value,
+    g: Value,
+) -> Option<Vec<Value>> {
+    let n = count(b, inputs[0], attrs);
+    inverse_root_vjp(b, Composite::RmsUnit, inputs, attrs, y, g, Some(n))
+}
+
+/// `-y^2 / n * unit(x) * g`, for eps inside the root.
+fn inverse_root_vjp(
+    b: &mut GraphBuilder,
+    unit: Composite,
+    inputs: &[Value],
+    attrs: &Attrs,
+    y: Value,
+    g: Value,
+    n: Option<Value>,
+) -> Option<Vec<Value>> {
+    if attrs.eps_kind != EpsKind::Inside {
+        return None;
+    }
+    let u = node(b, unit, inputs, attrs);
+    let y2 = b.square(y);
+    let mut t = b.mul(g, y2);
+    if let Some(n) = n {
+        t = b.div(t, n);
+    }
+    let t = b.neg(t);
+    Some(vec![b.mul(u, t)])
+}
+
+pub(super) fn rms_unit(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let r = node(b, Composite::Rrms, inputs, attrs);
+    b.mul(inputs[0], r)
+}
+
+pub(super) fn rms_unit_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let (xs, _, r) = scaled_moment2(b, inputs[0], attrs, true);
+    b.mul(xs, r)
+}
+
+/// `r * (g - unit * mean(g * unit))`
+fn rms_cotangent(b: &mut GraphBuilder, x: Value, attrs: &Attrs, g: Value) -> Option<Value> {
+    if attrs.eps_kind != EpsKind::Inside {
+        return None;
+    }
+    let u = node(b, Composite::RmsUnit, &[x], attrs);
+    let r = node(b, Composite::Rrms, &[x], attrs);
+    let gu = b.mul(g, u);
+    let m = node(b, Composite::Mean, &[gu], attrs);
+    let t = b.mul(u, m);
+    let d = b.sub(g, t);
+    Some(b.mul(r, d))
+}
+
+pub(super) fn rms_unit_vjp(
+    b: &mut GraphBuilder,
+    inputs: &[Value],
+    attrs: &Attrs,
+    _: Value,
+    g: Value,
+) -> Option<Vec<Value>> {
+    Some(vec![rms_cotangent(b, inputs[0], attrs, g)?])
+}
+
+pub(super) fn rms_norm(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let u = node(b, Composite::RmsUnit, &inputs[..1], attrs);
+    b.mul(u, inputs[1])
+}
+
+pub(super) fn rms_norm_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let u = rms_unit_kernel(b, inputs, attrs);
+    b.mul(u, inputs[1])
+}
+
+pub(super) fn rms_norm_vjp(
+    b: &mut GraphBuilder,
+    inputs: &[Value],
+    attrs: &Attrs,
+    _: Value,
+    g: Value,
+) -> Option<Vec<Value>> {
+    let u = node(b, Composite::RmsUnit, &inputs[..1], attrs);
+    let scaled = b.mul(g, inputs[1]);
+    let dx = rms_cotangent(b, inputs[0], attrs, scaled)?;
+    let gu = b.mul(g, u);
+    Some(vec![dx, b.unstretch_like(gu, inputs[1])])
+}
+
+pub(super) fn rnorm(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let q = moment2(b, inputs[0], attrs, false);
+    inverse_root(b, q, attrs)
+}
+
+pub(super) fn rnorm_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let (_, scale, r) = scaled_moment2(b, inputs[0], attrs, false);
+    b.mul(r, scale)
+}
+
+pub(super) fn rnorm_vjp(
+    b: &mut GraphBuilder,
+    inputs: &[Value],
+    attrs: &Attrs,
+    y: Value,
+    g: Value,
+) -> Option<Vec<Value>> {
+    inverse_root_vjp(b, Composite::L2Norm, inputs, attrs, y, g, None)
+}
+
+pub(super) fn l2_norm(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let r = node(b, Composite::Rnorm, inputs, attrs);
+    b.mul(inputs[0], r)
+}
+
+pub(super) fn l2_norm_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let (xs, _, r) = scaled_moment2(b, inputs[0], attrs, false);
+    b.mul(xs, r)
+}
+
+/// `r * (g - y * sum(g * y))`
+pub(super) fn l2_norm_vjp(
+    b: &mut GraphBuilder,
+    inputs: &[Value],
+    attrs: &Attrs,
+    y: Value,
+    g: Value,
+) -> Option<Vec<Value>> {
+    if attrs.eps_kind != EpsKind::Inside {
+        return None;
+    }
+    let r = node(b, Composite::Rnorm, inputs, attrs);
+    let gy = b.mul(g, y);
+    let total = b.sum(gy, attrs.axes);
+    let t = b.mul(y, total);
+    let d = b.sub(g, t);
+    Some(vec![b.mul(r, d)])
+}

@@ -1,0 +1,88 @@
+//! Decompositions and vjps of the softmax family.
+
+use super::{Attrs, GraphBuilder, Value};
+use crate::DType;
+
+/// `x - max(x)`, without a derivative through the shift: no result depends on it.
+fn shifted(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> (Value, Value) {
+    let top = b.reduce(super::super::Reduce::Max, x, attrs.axes);
+    let top = b.stop_gradient(top);
+    (b.sub(x, top), top)
+}
+
+pub(super) fn softmax(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let (shifted, _) = shifted(b, inputs[0], attrs);
+    let e = b.exp(shifted);
+    let total = b.sum(e, attrs.axes);
+    b.div(e, total)
+}
+
+pub(super) fn logsumexp(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let (shifted, top) = shifted(b, inputs[0], attrs);
+    let e = b.exp(shifted);
+    let total = b.sum(e, attrs.axes);
+    let l = b.log(total);
+    b.add(top, l)
+}
+
+pub(super) fn log_softmax(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let (shifted, _) = shifted(b, inputs[0], attrs);
+    let e = b.exp(shifted);
+    let total = b.sum(e, attrs.axes);
+    let l = b.log(total);
+    b.sub(shifted, l)
+}
+
+pub(super) fn argmax(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let x = inputs[0];
+    let axis = attrs.axes.iter().next().expect("argmax has one axis");
+    let extent = b.ty(x).shape[axis];
+    let top = b.reduce(super::super::Reduce::Max, x, attrs.axes);
+    let is_top = b.eq(x, top);
+    let index = b.iota(b.ty(x).rank(), axis, extent);
+    let size = b.size(extent, DType::I32);
+    let one = b.number(size, 1.0);
+    let last = b.sub(size, one);
+    let candidate = b.select(is_top, index, last);
+    b.reduce(super::super::Reduce::Min, candidate, attrs.axes)
+}
+
+/// `y * (g - sum(g * y))`
+pub(super) fn softmax_vjp(
+    b: &mut GraphBuilder,
+    _: &[Value],
+    attrs: &Attrs,
+    y: Value,
+    g: Value,
+) -> Option<Vec<Value>> {
+    let gy = b.mul(g, y);
+    let total = b.sum(gy, attrs.axes);
+    let d = b.sub(g, total);
+    Some(vec![b.mul(y, d)])
+}
+
+/// `g - softmax(x) * sum(g)`
+pub(super) fn log_softmax_vjp(
+    b: &mut GraphBuilder,
+    inputs: &[Value],
+    attrs: &Attrs,
+    _: Value,
+    g: Value,
+) -> Option<Vec<Value>> {
+    let p = b.composite(super::Composite::Softmax, inputs, Attrs::over(attrs.axes));
+    let total = b.sum(g, attrs.axes);
+    let t = b.mul(p, total);
+    Some(vec![b.sub(g, t)])
+}
+
+/// `g * softmax(x)`
+pub(super) fn logsumexp_vjp(
+    b: &mut GraphBuilder,
+    inputs: &[Value],
+    attrs: &Attrs,
+    _: Value,
+    g: Value,
+) -> Option<Vec<Value>> {
+    let p = b.composite(super::Composite::Softmax, inputs, Attrs::over(attrs.axes));
+    Some(vec![b.mul(g, p)])
+}

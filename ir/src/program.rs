@@ -1,0 +1,263 @@
+//! The compiled program: code, buffers and steps; what the runtime receives.
+//!
+//! Invariant: two buffers of one arena whose lifetimes overlap never share a byte
+//! ([`Program::pack`]); machine code is position independent and has no relocations.
+
+use crate::kernel::Stride;
+use crate::op::Reduce;
+use crate::shape::{Extent, TensorType};
+use crate::{DType, Place};
+use smallvec::SmallVec;
+
+/// Position of a buffer in [`Program::buffers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BufferId(pub u32);
+
+/// Where a buffer's bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Storage {
+    /// The caller's tensor for this input.
+    Input(u32),
+    /// The caller's tensor for this output.
+    Output(u32),
+    /// The arena, alive from step `first` to step `last` inclusive.
+    Arena {
+        /// First step that writes it.
+        first: u32,
+        /// Last step that reads it.
+        last: u32,
+    },
+}
+
+/// A dense value in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Buffer {
+    /// Name for readers.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Number of elements.
+    pub elements: Extent,
+    /// Where it lives.
+    pub storage: Storage,
+}
+
+/// One compiled kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Code {
+    /// Name for readers.
+    pub name: String,
+    /// Position-independent machine code; the entry is its first byte.
+    pub bytes: Vec<u8>,
+    /// The kernel as text, for `explain`.
+    pub listing: String,
+    /// Scratch bytes that one worker needs.
+    pub scratch: Extent,
+    /// Bytes of one vector register that the code was scheduled for.
+    pub vector_bytes: u32,
+}
+
+/// How the rows of a kernel are cut into chunks: a function of sizes only, so results do not
+/// depend on threads or timing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunking {
+    /// Number of rows.
+    pub rows: Extent,
+    /// Elements of one row, an estimate of its work.
+    pub row_elements: Extent,
+    /// Rows per chunk are a multiple of this.
+    pub multiple: u64,
+    /// True when the kernel must run as one chunk.
+    pub single: bool,
+}
+
+/// No kernel is cut into more chunks than this.
+pub const MAX_CHUNKS: u64 = 64;
+const CHUNK_ELEMENTS: u64 = 8192;
+
+impl Chunking {
+    /// Rows per chunk and number of chunks for a batch size.
+    pub fn at(&self, batch: u64) -> (u64, u64) {
+        let rows = self.rows.at(batch);
+        if self.single || rows == 0 {
+            return (rows.max(1), u64::from(rows > 0));
+        }
+        let enough = CHUNK_ELEMENTS.div_ceil(self.row_elements.at(batch).max(1));
+        let size = rows
+            .div_ceil(MAX_CHUNKS)
+            .max(enough)
+            .next_multiple_of(self.multiple);
+        (size, rows.div_ceil(size))
+    }
+}
+
+/// A call of a compiled kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// Position in [`Program::codes`].
+    pub code: u32,
+    /// The buffers of the kernel's arguments, in order.
+    pub buffers: SmallVec<[BufferId; 8]>,
+    /// Run-time numbers that follow the buffer addresses in the argument block.
+    pub numbers: SmallVec<[Stride; 8]>,
+    /// How rows are divided.
+    pub chunking: Chunking,
+}
+
+/// A matrix operand: where it is and how far apart rows and columns are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Matrix {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// Elements between rows.
+    pub row_stride: Extent,
+    /// Elements between columns.
+    pub column_stride: Extent,
+    /// Elements between matrices of a batch.
+    pub batch_stride: Extent,
+    /// Elements before the first.
+    pub offset: Extent,
+}
+
+/// `out[b] = lhs[b] * rhs[b]` for every b.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Product {
+    /// Name for readers.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Number of matrices.
+    pub batch: Extent,
+    /// Rows of the result.
+    pub rows: Extent,
+    /// Columns of the result.
+    pub columns: Extent,
+    /// Length of the sums.
+    pub inner: Extent,
+    /// The left operand.
+    pub lhs: Matrix,
+    /// The right operand.
+    pub rhs: Matrix,
+    /// The result.
+    pub out: Matrix,
+}
+
+/// One thing a program does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// A kernel over all its rows.
+    Kernel(Launch),
+    /// A matrix product; `epilogue` is a kernel that runs on each panel of rows while it is
+    /// in cache (its rows are the rows of the product).
+    Product {
+        /// The product.
+        product: Product,
+        /// The kernel that follows on every panel.
+        epilogue: Option<Launch>,
+    },
+    /// Combines the partial results of a chunked kernel, in chunk order.
+    Combine {
+        /// How.
+        op: Reduce,
+        /// Partial results, one row of `elements` per chunk.
+        partials: BufferId,
+        /// The result.
+        out: BufferId,
+        /// Elements of one partial result.
+        elements: Extent,
+        /// The chunks of the kernel that wrote them.
+        chunking: Chunking,
+    },
+    /// Copies a whole buffer.
+    Copy {
+        /// From.
+        from: BufferId,
+        /// To.
+        to: BufferId,
+    },
+    /// Fills a buffer with zero bytes.
+    Zero {
+        /// The buffer.
+        buffer: BufferId,
+    },
+}
+
+/// A named input or output of a program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub ty: TensorType,
+    /// Where the user made it.
+    pub place: Option<Place>,
+}
+
+/// Everything needed to run, with no reference to the compiler.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Program {
+    /// Inputs, in order.
+    pub inputs: Vec<Port>,
+    /// Outputs, in order.
+    pub outputs: Vec<Port>,
+    /// Outputs that are written into the tensor of an input: `(output, input)`.
+    pub updates: Vec<(u32, u32)>,
+    /// All buffers.
+    pub buffers: Vec<Buffer>,
+    /// All kernels.
+    pub codes: Vec<Code>,
+    /// What to do, in order.
+    pub steps: Vec<Step>,
+}
+
+/// Byte offsets of the arena's buffers for one batch size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packing {
+    /// Offset of each buffer; 0 for buffers outside the arena.
+    pub offsets: Vec<usize>,
+    /// Size of the arena.
+    pub bytes: usize,
+}
+
+const ALIGNMENT: usize = 64;
+
+impl Program {
+    /// Places the arena's buffers for a batch size: largest first, each at the lowest offset
+    /// that no buffer with an overlapping lifetime occupies.
+    pub fn pack(&self, batch: u64) -> Packing {
+        let span = |b: &Buffer| match b.storage {
+            Storage::Arena { first, last } => Some((first, last)),
+            Storage::Input(_) | Storage::Output(_) => None,
+        };
+        let bytes = |b: &Buffer| {
+            (b.elements.at(batch) as usize * b.dtype.size()).next_multiple_of(ALIGNMENT)
+        };
+        let mut order: Vec<usize> = (0..self.buffers.len())
+            .filter(|&i| span(&self.buffers[i]).is_some())
+            .collect();
+        order.sort_by_key(|&i| (std::cmp::Reverse(bytes(&self.buffers[i])), i));
+        let mut packing = Packing {
+            offsets: vec![0; self.buffers.len()],
+            bytes: 0,
+        };
+        let mut placed: Vec<(usize, usize, (u32, u32))> = Vec::new();
+        for i in order {
+            let (size, life) = (
+                bytes(&self.buffers[i]),
+                span(&self.buffers[i]).expect("filtered"),
+            );
+            let mut offset = 0;
+            for &(start, end, other) in &placed {
+                let alive_together = life.0 <= other.1 && other.0 <= life.1;
+                if alive_together && start < offset + size && offset < end {
+                    offset = end;
+                }
+            }
+            placed.push((offset, offset + size, life));
+            placed.sort_unstable();
+            packing.offsets[i] = offset;
+            packing.bytes = packing.bytes.max(offset + size);
+        }
+        packing
+    }
+}
