@@ -57,9 +57,7 @@ impl DType {
 
     /// The type with this name.
     pub fn from_name(name: &str) -> Option<DType> {
-        ROWS.iter()
-            .find(|row| row.name == name)
-            .map(|row| row.dtype)
+        ROWS.iter().find(|row| row.name == name).map(|row| row.dtype)
     }
 
     /// Bytes of one stored element.

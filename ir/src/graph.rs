@@ -71,10 +71,7 @@ impl Graph {
 
     /// Every node with its id.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (NodeId, &Node)> {
-        self.nodes
-            .iter()
-            .enumerate()
-            .map(|(i, node)| (NodeId(i as u32), node))
+        self.nodes.iter().enumerate().map(|(i, node)| (NodeId(i as u32), node))
     }
 
     /// One node.
@@ -129,14 +126,10 @@ impl Graph {
     /// Which nodes the roots need.
     pub fn reachable(&self, roots: impl IntoIterator<Item = Value>) -> Vec<bool> {
         let mut live = vec![false; self.nodes.len()];
-        roots
-            .into_iter()
-            .for_each(|root| live[root.node.0 as usize] = true);
+        roots.into_iter().for_each(|root| live[root.node.0 as usize] = true);
         for (id, node) in self.iter().rev() {
             if live[id.0 as usize] {
-                node.inputs
-                    .iter()
-                    .for_each(|input| live[input.node.0 as usize] = true);
+                node.inputs.iter().for_each(|input| live[input.node.0 as usize] = true);
             }
         }
         live
@@ -149,24 +142,16 @@ impl Graph {
     pub fn verify(&self) -> Result<(), IrError> {
         let mut seen = HashMap::new();
         for (id, node) in self.iter() {
-            let broken =
-                |what: &str| IrError::Broken(format!("node {} ({}): {what}", id.0, node.op.name()));
-            if node
-                .inputs
-                .iter()
-                .any(|v| v.node >= id || v.result as usize >= self.node(v.node).types.len())
+            let broken = |what: &str| IrError::Broken(format!("node {} ({}): {what}", id.0, node.op.name()));
+            if node.inputs.iter().any(|v| v.node >= id || v.result as usize >= self.node(v.node).types.len())
             {
                 return Err(broken("an operand is not defined before it"));
             }
             let types = match &node.op {
-                Op::Input(index) => self
-                    .inputs
-                    .get(*index as usize)
-                    .map(|input| SmallVec::from_elem(input.ty.clone(), 1)),
-                op => Some(infer(
-                    op,
-                    &node.inputs.iter().map(|&v| self.ty(v)).collect::<Vec<_>>(),
-                )?),
+                Op::Input(index) => {
+                    self.inputs.get(*index as usize).map(|input| SmallVec::from_elem(input.ty.clone(), 1))
+                }
+                op => Some(infer(op, &node.inputs.iter().map(|&v| self.ty(v)).collect::<Vec<_>>())?),
             };
             if types.as_ref() != Some(&node.types) {
                 return Err(broken("its types are not those of its op"));
@@ -234,15 +219,8 @@ impl GraphBuilder {
     /// Declares an input. Names must be unique; the caller sees to it.
     pub fn input(&mut self, name: impl Into<String>, ty: TensorType) -> Value {
         let index = self.graph.inputs.len() as u32;
-        self.graph.inputs.push(Input {
-            name: name.into(),
-            ty: ty.clone(),
-        });
-        self.push(
-            Op::Input(index),
-            SmallVec::new(),
-            SmallVec::from_elem(ty, 1),
-        )
+        self.graph.inputs.push(Input { name: name.into(), ty: ty.clone() });
+        self.push(Op::Input(index), SmallVec::new(), SmallVec::from_elem(ty, 1))
     }
 
     /// Applies an op and gives its first result.
@@ -254,19 +232,11 @@ impl GraphBuilder {
         if let Some(&node) = self.known.get(&key) {
             return Ok(Value { node, result: 0 });
         }
-        let types = infer(
-            &key.0,
-            &inputs.iter().map(|&v| self.ty(v)).collect::<Vec<_>>(),
-        )?;
+        let types = infer(&key.0, &inputs.iter().map(|&v| self.ty(v)).collect::<Vec<_>>())?;
         Ok(self.push(key.0, key.1, types))
     }
 
-    fn push(
-        &mut self,
-        op: Op,
-        inputs: SmallVec<[Value; 4]>,
-        types: SmallVec<[TensorType; 1]>,
-    ) -> Value {
+    fn push(&mut self, op: Op, inputs: SmallVec<[Value; 4]>, types: SmallVec<[TensorType; 1]>) -> Value {
         let node = NodeId(self.graph.nodes.len() as u32);
         self.known.insert((op.clone(), inputs.clone()), node);
         self.graph.nodes.push(Node { op, inputs, types });
@@ -279,8 +249,7 @@ impl GraphBuilder {
     /// # Panics
     /// When it is not: a bug of the caller.
     pub fn op(&mut self, op: Op, inputs: &[Value]) -> Value {
-        self.apply(op, inputs)
-            .unwrap_or_else(|error| panic!("ill-typed op built by a pass: {error}"))
+        self.apply(op, inputs).unwrap_or_else(|error| panic!("ill-typed op built by a pass: {error}"))
     }
 
     /// The type of a value.
@@ -325,14 +294,7 @@ impl GraphBuilder {
 
     /// Positions along an axis.
     pub fn iota(&mut self, rank: usize, axis: usize, extent: Extent) -> Value {
-        self.op(
-            Op::Iota {
-                rank: rank as u8,
-                axis: axis as u8,
-                extent,
-            },
-            &[],
-        )
+        self.op(Op::Iota { rank: rank as u8, axis: axis as u8, extent }, &[])
     }
 
     /// `condition ? x : y`.
@@ -342,11 +304,7 @@ impl GraphBuilder {
 
     /// Conversion of the element type; nothing if it is that type already.
     pub fn cast(&mut self, x: Value, dtype: DType) -> Value {
-        if self.ty(x).dtype == dtype {
-            x
-        } else {
-            self.op(Op::Cast(dtype), &[x])
-        }
+        if self.ty(x).dtype == dtype { x } else { self.op(Op::Cast(dtype), &[x]) }
     }
 
     /// The identity without a derivative.
@@ -356,11 +314,7 @@ impl GraphBuilder {
 
     /// A reduction; nothing over no axes.
     pub fn reduce(&mut self, op: Reduce, x: Value, axes: Axes) -> Value {
-        if axes.is_empty() {
-            x
-        } else {
-            self.op(Op::Reduce(op, axes), &[x])
-        }
+        if axes.is_empty() { x } else { self.op(Op::Reduce(op, axes), &[x]) }
     }
 
     /// Sum over axes.
@@ -375,20 +329,12 @@ impl GraphBuilder {
 
     /// Another shape for the same elements; nothing if it has that shape already.
     pub fn reshape(&mut self, x: Value, shape: &Shape) -> Value {
-        if self.ty(x).shape == *shape {
-            x
-        } else {
-            self.op(Op::Reshape(shape.clone()), &[x])
-        }
+        if self.ty(x).shape == *shape { x } else { self.op(Op::Reshape(shape.clone()), &[x]) }
     }
 
     /// Stretches `x` to a shape; nothing if it has that shape already.
     pub fn broadcast(&mut self, x: Value, shape: &Shape) -> Value {
-        if self.ty(x).shape == *shape {
-            x
-        } else {
-            self.op(Op::Broadcast(shape.clone()), &[x])
-        }
+        if self.ty(x).shape == *shape { x } else { self.op(Op::Broadcast(shape.clone()), &[x]) }
     }
 
     /// Stretches `x` to the shape of `like`.

@@ -29,16 +29,8 @@ impl Literal {
     /// # Panics
     /// When the number of elements is not the product of the sizes.
     pub fn floats(dtype: DType, sizes: &[usize], data: Vec<f64>) -> Literal {
-        assert_eq!(
-            data.len(),
-            sizes.iter().product::<usize>(),
-            "elements of {sizes:?}"
-        );
-        Literal {
-            dtype,
-            sizes: sizes.to_vec(),
-            data: Data::Float(data),
-        }
+        assert_eq!(data.len(), sizes.iter().product::<usize>(), "elements of {sizes:?}");
+        Literal { dtype, sizes: sizes.to_vec(), data: Data::Float(data) }
     }
 
     /// An integer value.
@@ -46,16 +38,8 @@ impl Literal {
     /// # Panics
     /// When the number of elements is not the product of the sizes.
     pub fn ints(dtype: DType, sizes: &[usize], data: Vec<i64>) -> Literal {
-        assert_eq!(
-            data.len(),
-            sizes.iter().product::<usize>(),
-            "elements of {sizes:?}"
-        );
-        Literal {
-            dtype,
-            sizes: sizes.to_vec(),
-            data: Data::Int(data),
-        }
+        assert_eq!(data.len(), sizes.iter().product::<usize>(), "elements of {sizes:?}");
+        Literal { dtype, sizes: sizes.to_vec(), data: Data::Int(data) }
     }
 
     /// Zeros of a type whose sizes are known.

@@ -83,10 +83,7 @@ impl Chunking {
             return (rows.max(1), u64::from(rows > 0));
         }
         let enough = CHUNK_ELEMENTS.div_ceil(self.row_elements.at(batch).max(1));
-        let size = rows
-            .div_ceil(MAX_CHUNKS)
-            .max(enough)
-            .next_multiple_of(self.multiple);
+        let size = rows.div_ceil(MAX_CHUNKS).max(enough).next_multiple_of(self.multiple);
         (size, rows.div_ceil(size))
     }
 }
@@ -229,23 +226,14 @@ impl Program {
             Storage::Arena { first, last } => Some((first, last)),
             Storage::Input(_) | Storage::Output(_) => None,
         };
-        let bytes = |b: &Buffer| {
-            (b.elements.at(batch) as usize * b.dtype.size()).next_multiple_of(ALIGNMENT)
-        };
-        let mut order: Vec<usize> = (0..self.buffers.len())
-            .filter(|&i| span(&self.buffers[i]).is_some())
-            .collect();
+        let bytes = |b: &Buffer| (b.elements.at(batch) as usize * b.dtype.size()).next_multiple_of(ALIGNMENT);
+        let mut order: Vec<usize> =
+            (0..self.buffers.len()).filter(|&i| span(&self.buffers[i]).is_some()).collect();
         order.sort_by_key(|&i| (std::cmp::Reverse(bytes(&self.buffers[i])), i));
-        let mut packing = Packing {
-            offsets: vec![0; self.buffers.len()],
-            bytes: 0,
-        };
+        let mut packing = Packing { offsets: vec![0; self.buffers.len()], bytes: 0 };
         let mut placed: Vec<(usize, usize, (u32, u32))> = Vec::new();
         for i in order {
-            let (size, life) = (
-                bytes(&self.buffers[i]),
-                span(&self.buffers[i]).expect("filtered"),
-            );
+            let (size, life) = (bytes(&self.buffers[i]), span(&self.buffers[i]).expect("filtered"));
             let mut offset = 0;
             for &(start, end, other) in &placed {
                 let alive_together = life.0 <= other.1 && other.0 <= life.1;

@@ -17,19 +17,14 @@ const ROUNDS: usize = 20;
 /// The block cipher: two words from a two-word key and a two-word counter.
 pub fn threefry(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
     let schedule = [key[0], key[1], PARITY ^ key[0] ^ key[1]];
-    let mut x = [
-        counter[0].wrapping_add(key[0]),
-        counter[1].wrapping_add(key[1]),
-    ];
+    let mut x = [counter[0].wrapping_add(key[0]), counter[1].wrapping_add(key[1])];
     for round in 0..ROUNDS {
         x[0] = x[0].wrapping_add(x[1]);
         x[1] = x[1].rotate_left(ROTATIONS[round / 4 % 2][round % 4].into()) ^ x[0];
         if round % 4 == 3 {
             let group = round / 4 + 1;
             x[0] = x[0].wrapping_add(schedule[group % 3]);
-            x[1] = x[1]
-                .wrapping_add(schedule[(group + 1) % 3])
-                .wrapping_add(group as u32);
+            x[1] = x[1].wrapping_add(schedule[(group + 1) % 3]).wrapping_add(group as u32);
         }
     }
     x
@@ -37,10 +32,7 @@ pub fn threefry(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
 
 /// A seed derived from another one and a number, for example the step of a training run.
 pub fn fold_in(seed: i64, number: u64) -> i64 {
-    let [low, high] = threefry(
-        [seed as u32, (seed >> 32) as u32],
-        [number as u32, (number >> 32) as u32],
-    );
+    let [low, high] = threefry([seed as u32, (seed >> 32) as u32], [number as u32, (number >> 32) as u32]);
     i64::from(high) << 32 | i64::from(low)
 }
 
@@ -55,10 +47,7 @@ pub fn bits(k: &mut ScalarFn, key: [Reg; 2], stream: u64, position: Reg) -> [Reg
     for round in 0..ROUNDS {
         x[0] = k.int_add(x[0], x[1]);
         let rotation = ROTATIONS[round / 4 % 2][round % 4];
-        let (high, low) = (
-            k.shift_left(x[1], rotation),
-            k.shift_right(x[1], 32 - rotation),
-        );
+        let (high, low) = (k.shift_left(x[1], rotation), k.shift_right(x[1], 32 - rotation));
         let rotated = k.or(high, low);
         x[1] = k.xor(rotated, x[0]);
         if round % 4 == 3 {
@@ -93,11 +82,7 @@ fn uniform(k: &mut ScalarFn, ty: ScalarType, word: Reg) -> Reg {
 /// Box-Muller: `sqrt(-2 log(1 - u)) cos(2 pi v)`.
 fn normal(k: &mut ScalarFn, ty: ScalarType, words: [Reg; 2]) -> Reg {
     let (u, v) = (uniform(k, ty, words[0]), uniform(k, ty, words[1]));
-    let (one, minus_two, turn) = (
-        k.float(ty, 1.0),
-        k.float(ty, -2.0),
-        k.float(ty, std::f64::consts::TAU),
-    );
+    let (one, minus_two, turn) = (k.float(ty, 1.0), k.float(ty, -2.0), k.float(ty, std::f64::consts::TAU));
     let rest = k.sub(one, u);
     let l = math::log(k, rest);
     let t = k.mul(minus_two, l);
@@ -124,11 +109,7 @@ pub fn fill(kind: RandomKind, stream: u64, seed: i64, dtype: DType, sizes: &[usi
             Data::Float(words.map(pair).collect())
         }
     };
-    Literal {
-        dtype,
-        sizes: sizes.to_vec(),
-        data,
-    }
+    Literal { dtype, sizes: sizes.to_vec(), data }
 }
 
 #[cfg(test)]
@@ -139,10 +120,7 @@ mod tests {
     #[test]
     fn cipher_gives_the_published_words() {
         assert_eq!(threefry([0, 0], [0, 0]), [0x6b20_0159, 0x99ba_4efe]);
-        assert_eq!(
-            threefry([u32::MAX; 2], [u32::MAX; 2]),
-            [0x1cb9_96fc, 0xbb00_2be7]
-        );
+        assert_eq!(threefry([u32::MAX; 2], [u32::MAX; 2]), [0x1cb9_96fc, 0xbb00_2be7]);
         assert_eq!(
             threefry([0x1319_8a2e, 0x0370_7344], [0x243f_6a88, 0x85a3_08d3]),
             [0xc492_3a9c, 0x483d_f7a0]

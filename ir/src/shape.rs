@@ -44,20 +44,13 @@ impl Extent {
 
     /// Product of two extents.
     pub fn times(self, other: Extent) -> Extent {
-        Extent {
-            scale: self.scale * other.scale,
-            power: self.power + other.power,
-        }
+        Extent { scale: self.scale * other.scale, power: self.power + other.power }
     }
 
     /// Exact quotient, if there is one.
     pub fn divided_by(self, other: Extent) -> Option<Extent> {
-        let divides =
-            other.scale != 0 && self.scale.is_multiple_of(other.scale) && self.power >= other.power;
-        divides.then(|| Extent {
-            scale: self.scale / other.scale,
-            power: self.power - other.power,
-        })
+        let divides = other.scale != 0 && self.scale.is_multiple_of(other.scale) && self.power >= other.power;
+        divides.then(|| Extent { scale: self.scale / other.scale, power: self.power - other.power })
     }
 
     /// Product of many extents.
@@ -106,20 +99,13 @@ impl Shape {
 
     /// Sizes when the batch size is `batch`.
     pub fn at(&self, batch: u64) -> Vec<usize> {
-        self.0
-            .iter()
-            .map(|extent| extent.at(batch) as usize)
-            .collect()
+        self.0.iter().map(|extent| extent.at(batch) as usize).collect()
     }
 
     /// The same shape with size 1 on `axes`.
     pub fn reduced(&self, axes: &Axes) -> Shape {
         let keep = |(axis, &extent)| {
-            if axes.contains(axis) {
-                Extent::ONE
-            } else {
-                extent
-            }
+            if axes.contains(axis) { Extent::ONE } else { extent }
         };
         Shape(self.0.iter().enumerate().map(keep).collect())
     }
@@ -142,11 +128,7 @@ impl Shape {
     /// axes of size 1 stretch; an operand of lower rank is aligned at the last axis,
     /// and only when the other operand already has the result shape.
     pub fn broadcast(&self, other: &Shape) -> Option<Shape> {
-        let (long, short) = if self.rank() >= other.rank() {
-            (self, other)
-        } else {
-            (other, self)
-        };
+        let (long, short) = if self.rank() >= other.rank() { (self, other) } else { (other, self) };
         let offset = long.rank() - short.rank();
         let mut result = long.clone();
         for (axis, &extent) in short.0.iter().enumerate() {
@@ -274,10 +256,7 @@ impl TensorType {
 
     /// A rank-0 type.
     pub fn scalar(dtype: DType) -> TensorType {
-        TensorType {
-            dtype,
-            shape: Shape::default(),
-        }
+        TensorType { dtype, shape: Shape::default() }
     }
 
     /// Number of axes.
@@ -287,9 +266,7 @@ impl TensorType {
 
     /// Bytes of a dense value of this type.
     pub fn bytes(&self) -> Extent {
-        self.shape
-            .elements()
-            .times(Extent::fixed(self.dtype.size() as u64))
+        self.shape.elements().times(Extent::fixed(self.dtype.size() as u64))
     }
 }
 

@@ -26,11 +26,6 @@ pub struct Target {
 
 impl Target {
     /// The least capable supported x86-64 machine: SSE4.1, no FMA.
-    pub const BASELINE: Target = Target {
-        arch: Arch::X86_64,
-        fma: false,
-        avx: false,
-        vector_bytes: 16,
-        threads: 1,
-    };
+    pub const BASELINE: Target =
+        Target { arch: Arch::X86_64, fma: false, avx: false, vector_bytes: 16, threads: 1 };
 }

@@ -30,15 +30,7 @@ pub fn forward(
         }
     }
     let value = |v: &Value| map[v.node.0 as usize][v.result as usize];
-    Ok(wanted
-        .iter()
-        .map(|v| {
-            tangents
-                .get(v)
-                .copied()
-                .unwrap_or_else(|| zeros_like(b, value(v)))
-        })
-        .collect())
+    Ok(wanted.iter().map(|v| tangents.get(v).copied().unwrap_or_else(|| zeros_like(b, value(v)))).collect())
 }
 
 type Tangents = HashMap<Value, Value>;
@@ -53,42 +45,22 @@ fn push(
     let node = graph.node(id);
     let value = |v: Value| map[v.node.0 as usize][v.result as usize];
     let operands: Vec<Value> = node.inputs.iter().map(|&v| value(v)).collect();
-    let given: Vec<Option<Value>> = node
-        .inputs
-        .iter()
-        .map(|v| tangents.get(v).copied())
-        .collect();
+    let given: Vec<Option<Value>> = node.inputs.iter().map(|v| tangents.get(v).copied()).collect();
     if let Op::CustomVjp(_) = node.op {
         let from = graph.provenance(id);
-        return Err(GradError::ForwardOfCustomVjp {
-            place: from.place,
-            path: from.path.clone(),
-        });
+        return Err(GradError::ForwardOfCustomVjp { place: from.place, path: from.path.clone() });
     }
     if let Some(body) = body(graph, node) {
         let inner = inline(b, &body, &operands);
         let inputs = (0..operands.len()).map(|i| super::reverse::input_value(&body, i));
-        let seeds: Vec<_> = inputs
-            .zip(&given)
-            .filter_map(|(v, t)| t.map(|t| (v, t)))
-            .collect();
+        let seeds: Vec<_> = inputs.zip(&given).filter_map(|(v, t)| t.map(|t| (v, t))).collect();
         let outputs: Vec<Value> = body.outputs().iter().map(|(_, v)| *v).collect();
         let results = forward(b, &body, &inner, &seeds, &outputs)?;
-        tangents.extend(results.into_iter().enumerate().map(|(i, t)| {
-            (
-                Value {
-                    node: id,
-                    result: i as u32,
-                },
-                t,
-            )
-        }));
+        tangents
+            .extend(results.into_iter().enumerate().map(|(i, t)| (Value { node: id, result: i as u32 }, t)));
         return Ok(());
     }
-    let result = Value {
-        node: id,
-        result: 0,
-    };
+    let result = Value { node: id, result: 0 };
     if let Some(tangent) = tangent(b, graph, id, &operands, value(result), &given)? {
         let tangent = b.stretch_like(tangent, value(result));
         tangents.insert(result, tangent);
@@ -105,8 +77,7 @@ fn tangent(
     given: &[Option<Value>],
 ) -> Result<Option<Value>, GradError> {
     let op = &graph.node(id).op;
-    let dense =
-        |b: &mut GraphBuilder, i: usize| given[i].unwrap_or_else(|| zeros_like(b, operands[i]));
+    let dense = |b: &mut GraphBuilder, i: usize| given[i].unwrap_or_else(|| zeros_like(b, operands[i]));
     let blocked = || not_differentiable(graph, id, graph.ty(graph.node(id).inputs[0]));
     Ok(Some(match op {
         Op::Unary(f) => {
@@ -129,10 +100,7 @@ fn tangent(
                     terms.push(scaled(b, d, t));
                 }
             }
-            terms
-                .into_iter()
-                .reduce(|x, y| b.add(x, y))
-                .expect("a reached op has a tangent")
+            terms.into_iter().reduce(|x, y| b.add(x, y)).expect("a reached op has a tangent")
         }
         Op::Select => {
             let (x, y) = (dense(b, 1), dense(b, 2));
@@ -148,19 +116,9 @@ fn tangent(
             b.sum(weighted, *axes)
         }
         Op::Dot { .. } => {
-            let sides = [
-                given[0].map(|t| [t, operands[1]]),
-                given[1].map(|t| [operands[0], t]),
-            ];
-            let terms: Vec<Value> = sides
-                .into_iter()
-                .flatten()
-                .map(|pair| b.op(op.clone(), &pair))
-                .collect();
-            terms
-                .into_iter()
-                .reduce(|x, y| b.add(x, y))
-                .expect("a reached op has a tangent")
+            let sides = [given[0].map(|t| [t, operands[1]]), given[1].map(|t| [operands[0], t])];
+            let terms: Vec<Value> = sides.into_iter().flatten().map(|pair| b.op(op.clone(), &pair)).collect();
+            terms.into_iter().reduce(|x, y| b.add(x, y)).expect("a reached op has a tangent")
         }
         Op::Cast(dtype) if dtype.is_float() && b.ty(operands[0]).dtype.is_float() => {
             let t = dense(b, 0);

@@ -55,20 +55,13 @@ pub enum GradError {
 
 fn at(place: &Option<Place>, path: &Option<Arc<str>>) -> String {
     let place = place.map(|p| format!(", at {p}")).unwrap_or_default();
-    path.as_ref()
-        .map(|p| format!("{place} (in {p})"))
-        .unwrap_or(place)
+    path.as_ref().map(|p| format!("{place} (in {p})")).unwrap_or(place)
 }
 
 fn not_differentiable(graph: &Graph, id: evenkeel_ir::NodeId, operand: &TensorType) -> GradError {
     let from = graph.provenance(id);
     let (place, path) = (from.place, from.path.clone());
-    GradError::NotDifferentiable {
-        op: graph.node(id).op.name(),
-        operand: operand.clone(),
-        place,
-        path,
-    }
+    GradError::NotDifferentiable { op: graph.node(id).op.name(), operand: operand.clone(), place, path }
 }
 
 /// Copies a graph's nodes into a builder; `inputs` are the values of its inputs.
@@ -80,21 +73,11 @@ pub fn inline(b: &mut GraphBuilder, graph: &Graph, inputs: &[Value]) -> Vec<Vec<
             map.push(vec![inputs[index as usize]]);
             continue;
         }
-        let operands: Vec<Value> = node
-            .inputs
-            .iter()
-            .map(|v| map[v.node.0 as usize][v.result as usize])
-            .collect();
+        let operands: Vec<Value> =
+            node.inputs.iter().map(|v| map[v.node.0 as usize][v.result as usize]).collect();
         b.set_provenance(graph.provenance(id).clone());
         let first = b.op(node.op.clone(), &operands);
-        map.push(
-            (0..node.types.len() as u32)
-                .map(|result| Value {
-                    node: first.node,
-                    result,
-                })
-                .collect(),
-        );
+        map.push((0..node.types.len() as u32).map(|result| Value { node: first.node, result }).collect());
     }
     map
 }

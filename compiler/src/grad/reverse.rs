@@ -33,36 +33,23 @@ pub fn backward(
 ) -> Result<Backward, GradError> {
     for &value in wrt.iter().chain(seeds.iter().map(|(value, _)| value)) {
         if !graph.ty(value).dtype.is_float() {
-            return Err(GradError::NotFloat {
-                what: describe(graph, value),
-                ty: graph.ty(value).clone(),
-            });
+            return Err(GradError::NotFloat { what: describe(graph, value), ty: graph.ty(value).clone() });
         }
     }
-    let mut pass = Pass {
-        graph,
-        map,
-        active: active(graph, wrt),
-        cotangents: HashMap::new(),
-        states: Vec::new(),
-    };
+    let mut pass =
+        Pass { graph, map, active: active(graph, wrt), cotangents: HashMap::new(), states: Vec::new() };
     for &(value, cotangent) in seeds {
         pass.add(b, value, cotangent);
     }
     for id in (0..graph.nodes().len() as u32).rev().map(NodeId) {
         pass.visit(b, id)?;
     }
-    let mut result = Backward {
-        states: pass.states,
-        ..Backward::default()
-    };
+    let mut result = Backward { states: pass.states, ..Backward::default() };
     for &value in wrt {
         let cotangent = pass.cotangents.get(&value).copied();
         result.unreached.push(cotangent.is_none());
         result.gradients.push(
-            cotangent.unwrap_or_else(|| {
-                zeros_like(b, map[value.node.0 as usize][value.result as usize])
-            }),
+            cotangent.unwrap_or_else(|| zeros_like(b, map[value.node.0 as usize][value.result as usize])),
         );
     }
     Ok(result)
@@ -120,9 +107,8 @@ impl Pass<'_> {
 
     fn visit(&mut self, b: &mut GraphBuilder, id: NodeId) -> Result<(), GradError> {
         let results = self.graph.node(id).types.len() as u32;
-        let cotangents: Vec<Option<Value>> = (0..results)
-            .map(|result| self.cotangents.get(&Value { node: id, result }).copied())
-            .collect();
+        let cotangents: Vec<Option<Value>> =
+            (0..results).map(|result| self.cotangents.get(&Value { node: id, result }).copied()).collect();
         if !self.active[id.0 as usize] || cotangents.iter().all(Option::is_none) {
             return Ok(());
         }
@@ -137,10 +123,7 @@ impl Pass<'_> {
     fn primitive(&mut self, b: &mut GraphBuilder, id: NodeId, g: Value) -> Result<(), GradError> {
         let node = self.graph.node(id);
         let operands: Vec<Value> = node.inputs.iter().map(|&v| self.value(v)).collect();
-        let result = self.value(Value {
-            node: id,
-            result: 0,
-        });
+        let result = self.value(Value { node: id, result: 0 });
         match &node.op {
             Op::Unary(f) => self.unary(b, id, *f, [operands[0], result, g]),
             Op::Binary(f) => self.binary(b, id, *f, &operands, result, g),
@@ -172,11 +155,7 @@ impl Pass<'_> {
     /// The error for an op that blocks the way to its first active operand.
     fn blocked(&self, id: NodeId) -> GradError {
         let node = self.graph.node(id);
-        let operand = node
-            .inputs
-            .iter()
-            .find(|v| self.active[v.node.0 as usize])
-            .expect("an active operand");
+        let operand = node.inputs.iter().find(|v| self.active[v.node.0 as usize]).expect("an active operand");
         not_differentiable(self.graph, id, self.graph.ty(*operand))
     }
 
@@ -230,15 +209,8 @@ impl Pass<'_> {
         let node = self.graph.node(id);
         let operands: Vec<Value> = node.inputs.iter().map(|&v| self.value(v)).collect();
         if let (Op::Composite(composite, attrs), Some(g)) = (&node.op, cotangents[0]) {
-            let result = self.value(Value {
-                node: id,
-                result: 0,
-            });
-            if let Some(compact) = composite
-                .def()
-                .vjp
-                .and_then(|vjp| vjp(b, &operands, attrs, result, g))
-            {
+            let result = self.value(Value { node: id, result: 0 });
+            if let Some(compact) = composite.def().vjp.and_then(|vjp| vjp(b, &operands, attrs, result, g)) {
                 for (&operand, cotangent) in node.inputs.iter().zip(compact) {
                     self.add(b, operand, cotangent);
                 }
@@ -248,25 +220,18 @@ impl Pass<'_> {
         let body = body(self.graph, node).expect("a node with a body");
         let map = inline(b, &body, &operands);
         let outputs = body.outputs().iter().map(|(_, value)| *value);
-        let seeds: Vec<_> = outputs
-            .zip(cotangents)
-            .filter_map(|(v, c)| c.map(|c| (v, c)))
-            .collect();
-        let places: Vec<usize> = (0..operands.len())
-            .filter(|&i| self.active[node.inputs[i].node.0 as usize])
-            .collect();
+        let seeds: Vec<_> = outputs.zip(cotangents).filter_map(|(v, c)| c.map(|c| (v, c))).collect();
+        let places: Vec<usize> =
+            (0..operands.len()).filter(|&i| self.active[node.inputs[i].node.0 as usize]).collect();
         let wrt: Vec<Value> = places.iter().map(|&i| input_value(&body, i)).collect();
-        let inner = backward(b, &body, &map, &seeds, &wrt)
-            .map_err(|error| relocate(error, self.graph, id))?;
-        for ((place, gradient), unreached) in
-            places.into_iter().zip(inner.gradients).zip(inner.unreached)
-        {
+        let inner =
+            backward(b, &body, &map, &seeds, &wrt).map_err(|error| relocate(error, self.graph, id))?;
+        for ((place, gradient), unreached) in places.into_iter().zip(inner.gradients).zip(inner.unreached) {
             if !unreached {
                 self.add(b, node.inputs[place], gradient);
             }
         }
-        self.states
-            .extend(inner.states.into_iter().map(|(_, state)| (id, state)));
+        self.states.extend(inner.states.into_iter().map(|(_, state)| (id, state)));
         Ok(())
     }
 
@@ -278,9 +243,8 @@ impl Pass<'_> {
         custom: &CustomVjp,
         cotangents: &[Option<Value>],
     ) -> Result<(), GradError> {
-        let results: Vec<Value> = (0..cotangents.len() as u32)
-            .map(|result| self.value(Value { node: id, result }))
-            .collect();
+        let results: Vec<Value> =
+            (0..cotangents.len() as u32).map(|result| self.value(Value { node: id, result })).collect();
         let shown = custom.results as usize;
         let mut arguments: Vec<Value> = results[shown..].to_vec();
         for (result, cotangent) in results[..shown].iter().zip(cotangents) {
@@ -289,9 +253,7 @@ impl Pass<'_> {
         }
         let map = inline(b, &custom.backward.0, &arguments);
         let outputs = custom.backward.0.outputs().iter();
-        let values: Vec<Value> = outputs
-            .map(|(_, v)| map[v.node.0 as usize][v.result as usize])
-            .collect();
+        let values: Vec<Value> = outputs.map(|(_, v)| map[v.node.0 as usize][v.result as usize]).collect();
         let (gradients, state) = values.split_at(custom.differentiable as usize);
         for (place, &gradient) in gradients.iter().enumerate() {
             self.add(b, self.graph.node(id).inputs[place], gradient);
@@ -305,31 +267,16 @@ impl Pass<'_> {
 
 /// The value of the input with this position.
 pub(super) fn input_value(graph: &Graph, index: usize) -> Value {
-    let found = graph
-        .iter()
-        .find(|(_, node)| node.op == Op::Input(index as u32));
-    Value {
-        node: found.expect("a declared input").0,
-        result: 0,
-    }
+    let found = graph.iter().find(|(_, node)| node.op == Op::Input(index as u32));
+    Value { node: found.expect("a declared input").0, result: 0 }
 }
 
 /// An error inside a body is reported at the node that stands for it.
 fn relocate(error: GradError, graph: &Graph, id: NodeId) -> GradError {
     match error {
-        GradError::NotDifferentiable {
-            op,
-            operand,
-            place: None,
-            ..
-        } => {
+        GradError::NotDifferentiable { op, operand, place: None, .. } => {
             let from = graph.provenance(id);
-            GradError::NotDifferentiable {
-                op,
-                operand,
-                place: from.place,
-                path: from.path.clone(),
-            }
+            GradError::NotDifferentiable { op, operand, place: from.place, path: from.path.clone() }
         }
         other => other,
     }

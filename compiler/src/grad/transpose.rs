@@ -7,12 +7,7 @@ use smallvec::SmallVec;
 pub(super) struct Transposed(pub(super) Vec<(usize, Value)>);
 
 /// The cotangents of an op that is linear in its float operands; `None` if it has no derivative.
-pub(super) fn transpose(
-    b: &mut GraphBuilder,
-    op: &Op,
-    operands: &[Value],
-    g: Value,
-) -> Option<Transposed> {
+pub(super) fn transpose(b: &mut GraphBuilder, op: &Op, operands: &[Value], g: Value) -> Option<Transposed> {
     let one = |value: Value| Some(Transposed(vec![(0, value)]));
     match op {
         Op::Cast(_) => {
@@ -25,49 +20,15 @@ pub(super) fn transpose(
         }
         Op::Transpose(perm) => one(untranspose(b, perm, g)),
         Op::Broadcast(_) => one(b.unstretch_like(g, operands[0])),
-        Op::Slice {
-            axis,
-            start,
-            length,
-            stride,
-        } => {
-            let size = b.ty(operands[0]).shape[*axis as usize]
-                .known()
-                .expect("sliced axes are known");
-            let span = if *length == 0 {
-                0
-            } else {
-                (length - 1) * stride + 1
-            };
+        Op::Slice { axis, start, length, stride } => {
+            let size = b.ty(operands[0]).shape[*axis as usize].known().expect("sliced axes are known");
+            let span = if *length == 0 { 0 } else { (length - 1) * stride + 1 };
             let (low, high, interior) = (*start, size - start - span, stride - 1);
-            one(b.op(
-                Op::Pad {
-                    axis: *axis,
-                    low,
-                    high,
-                    interior,
-                },
-                &[g],
-            ))
+            one(b.op(Op::Pad { axis: *axis, low, high, interior }, &[g]))
         }
-        Op::Pad {
-            axis,
-            low,
-            interior,
-            ..
-        } => {
-            let length = b.ty(operands[0]).shape[*axis as usize]
-                .known()
-                .expect("padded axes are known");
-            one(b.op(
-                Op::Slice {
-                    axis: *axis,
-                    start: *low,
-                    length,
-                    stride: interior + 1,
-                },
-                &[g],
-            ))
+        Op::Pad { axis, low, interior, .. } => {
+            let length = b.ty(operands[0]).shape[*axis as usize].known().expect("padded axes are known");
+            one(b.op(Op::Slice { axis: *axis, start: *low, length, stride: interior + 1 }, &[g]))
         }
         Op::Concat { axis } => Some(Transposed(unconcat(b, *axis, operands, g))),
         Op::Flip(axes) => one(b.op(Op::Flip(*axes), &[g])),
@@ -93,21 +54,8 @@ fn unconcat(b: &mut GraphBuilder, axis: u8, operands: &[Value], g: Value) -> Vec
     let mut start = 0;
     let mut parts = Vec::new();
     for (place, &operand) in operands.iter().enumerate() {
-        let length = b.ty(operand).shape[axis as usize]
-            .known()
-            .expect("concatenated axes are known");
-        parts.push((
-            place,
-            b.op(
-                Op::Slice {
-                    axis,
-                    start,
-                    length,
-                    stride: 1,
-                },
-                &[g],
-            ),
-        ));
+        let length = b.ty(operand).shape[axis as usize].known().expect("concatenated axes are known");
+        parts.push((place, b.op(Op::Slice { axis, start, length, stride: 1 }, &[g])));
         start += length;
     }
     parts
@@ -115,9 +63,7 @@ fn unconcat(b: &mut GraphBuilder, axis: u8, operands: &[Value], g: Value) -> Vec
 
 /// Axes of an operand that a product keeps, after the batch axes.
 fn free(rank: usize, batch: usize, contracted: Axes) -> Vec<usize> {
-    (batch..rank)
-        .filter(|&axis| !contracted.contains(axis))
-        .collect()
+    (batch..rank).filter(|&axis| !contracted.contains(axis)).collect()
 }
 
 /// For `z = x . y`: `dx = g . y` over y's free axes, `dy = g . x` over x's free axes, with the
@@ -135,28 +81,11 @@ fn dot(
     let (free_x, free_y) = (free(b.ty(x).rank(), n, lhs), free(b.ty(y).rank(), n, rhs));
     let g_x = Axes::new((0..free_x.len()).map(|i| n + i));
     let g_y = Axes::new((0..free_y.len()).map(|i| n + free_x.len() + i));
-    let dx = b.op(
-        Op::Dot {
-            batch,
-            lhs: g_y,
-            rhs: Axes::new(free_y.iter().copied()),
-        },
-        &[g, y],
-    );
-    let dy = b.op(
-        Op::Dot {
-            batch,
-            lhs: g_x,
-            rhs: Axes::new(free_x.iter().copied()),
-        },
-        &[g, x],
-    );
+    let dx = b.op(Op::Dot { batch, lhs: g_y, rhs: Axes::new(free_y.iter().copied()) }, &[g, y]);
+    let dy = b.op(Op::Dot { batch, lhs: g_x, rhs: Axes::new(free_x.iter().copied()) }, &[g, x]);
     let order_x: Vec<usize> = free_x.iter().copied().chain(lhs.iter()).collect();
     let order_y: Vec<usize> = free_y.iter().copied().chain(rhs.iter()).collect();
-    vec![
-        (0, reorder(b, n, &order_x, dx)),
-        (1, reorder(b, n, &order_y, dy)),
-    ]
+    vec![(0, reorder(b, n, &order_x, dx)), (1, reorder(b, n, &order_y, dy))]
 }
 
 /// Moves axis `batch + i` of a value to axis `order[i]`.

@@ -4,19 +4,9 @@ use super::{for_each_index, strides};
 use crate::literal::{Data, Literal};
 use crate::shape::Axes;
 
-pub(super) fn dot(
-    batch: usize,
-    lhs: Axes,
-    rhs: Axes,
-    sizes: &[usize],
-    operands: &[&Literal],
-) -> Literal {
+pub(super) fn dot(batch: usize, lhs: Axes, rhs: Axes, sizes: &[usize], operands: &[&Literal]) -> Literal {
     let (x, y) = (operands[0], operands[1]);
-    let free = |rank: usize, axes: Axes| {
-        (batch..rank)
-            .filter(|&a| !axes.contains(a))
-            .collect::<Vec<_>>()
-    };
+    let free = |rank: usize, axes: Axes| (batch..rank).filter(|&a| !axes.contains(a)).collect::<Vec<_>>();
     let (free_x, free_y) = (free(x.sizes.len(), lhs), free(y.sizes.len(), rhs));
     let inner: Vec<usize> = lhs.iter().map(|a| x.sizes[a]).collect();
     let (sx, sy) = (strides(&x.sizes), strides(&y.sizes));
@@ -26,11 +16,7 @@ pub(super) fn dot(
         let at = |strides: &[usize], free: &[usize], skip: usize| -> usize {
             let common: usize = (0..batch).map(|a| index[a] * strides[a]).sum();
             common
-                + free
-                    .iter()
-                    .enumerate()
-                    .map(|(i, &a)| index[batch + skip + i] * strides[a])
-                    .sum::<usize>()
+                + free.iter().enumerate().map(|(i, &a)| index[batch + skip + i] * strides[a]).sum::<usize>()
         };
         let (ox, oy) = (at(&sx, &free_x, 0), at(&sy, &free_y, free_x.len()));
         let mut total = 0.0;
@@ -47,17 +33,9 @@ pub(super) fn dot(
 /// Splits a result index of a gather into outer, index and inner positions.
 fn parts(index: &[usize], axis: usize, indices: &Literal) -> (usize, Vec<usize>) {
     let middle = &index[axis..axis + indices.sizes.len()];
-    let at = middle
-        .iter()
-        .zip(strides(&indices.sizes))
-        .map(|(i, s)| i * s)
-        .sum();
-    let rest = index[..axis]
-        .iter()
-        .chain([&0])
-        .chain(&index[axis + indices.sizes.len()..])
-        .copied()
-        .collect();
+    let at = middle.iter().zip(strides(&indices.sizes)).map(|(i, s)| i * s).sum();
+    let rest =
+        index[..axis].iter().chain([&0]).chain(&index[axis + indices.sizes.len()..]).copied().collect();
     (at, rest)
 }
 
@@ -66,9 +44,7 @@ pub(super) fn gather(axis: usize, sizes: &[usize], operands: &[&Literal]) -> Lit
     let (from, index_data) = (strides(&table.sizes), indices.to_ints());
     let position = |index: &[usize]| -> Option<usize> {
         let (at, mut rest) = parts(index, axis, indices);
-        rest[axis] = usize::try_from(index_data[at])
-            .ok()
-            .filter(|&i| i < table.sizes[axis])?;
+        rest[axis] = usize::try_from(index_data[at]).ok().filter(|&i| i < table.sizes[axis])?;
         Some(rest.iter().zip(&from).map(|(i, s)| i * s).sum())
     };
     let mut result = super::pick(sizes, table, position);
@@ -91,10 +67,7 @@ pub(super) fn scatter_add(axis: usize, sizes: &[usize], operands: &[&Literal]) -
     let mut position = 0;
     for_each_index(&updates.sizes, |index| {
         let (at, mut rest) = parts(index, axis, indices);
-        if let Some(row) = usize::try_from(index_data[at])
-            .ok()
-            .filter(|&i| i < sizes[axis])
-        {
+        if let Some(row) = usize::try_from(index_data[at]).ok().filter(|&i| i < sizes[axis]) {
             rest[axis] = row;
             result[rest.iter().zip(&to).map(|(i, s)| i * s).sum::<usize>()] += data[position];
         }

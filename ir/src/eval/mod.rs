@@ -51,28 +51,14 @@ pub fn bind_batch<'a>(
 ) -> Result<u64, EvalError> {
     let declared: Vec<_> = declared.into_iter().collect();
     if declared.len() != found.len() {
-        return Err(EvalError::Count {
-            expected: declared.len(),
-            found: found.len(),
-        });
+        return Err(EvalError::Count { expected: declared.len(), found: found.len() });
     }
-    let pairs = || {
-        declared
-            .iter()
-            .zip(found)
-            .flat_map(|((_, want), have)| want.shape.0.iter().zip(&have.shape.0))
-    };
-    let batch = pairs()
-        .find_map(|(want, have)| batch_from(*want, have.scale))
-        .unwrap_or(1);
+    let pairs =
+        || declared.iter().zip(found).flat_map(|((_, want), have)| want.shape.0.iter().zip(&have.shape.0));
+    let batch = pairs().find_map(|(want, have)| batch_from(*want, have.scale)).unwrap_or(1);
     for ((name, want), have) in declared.iter().zip(found) {
         let sizes_fit = want.rank() == have.rank()
-            && want
-                .shape
-                .0
-                .iter()
-                .zip(&have.shape.0)
-                .all(|(want, have)| want.at(batch) == have.scale);
+            && want.shape.0.iter().zip(&have.shape.0).all(|(want, have)| want.at(batch) == have.scale);
         if !sizes_fit || want.dtype != have.dtype {
             return Err(EvalError::Type {
                 name: (*name).into(),
@@ -94,32 +80,22 @@ fn batch_from(want: Extent, have: u64) -> Option<u64> {
 /// Inputs whose number or types do not fit.
 pub fn eval(graph: &Graph, inputs: &[Literal]) -> Result<Vec<Literal>, EvalError> {
     let types: Vec<TensorType> = inputs.iter().map(Literal::ty).collect();
-    let batch = bind_batch(
-        graph.inputs().iter().map(|i| (i.name.as_str(), &i.ty)),
-        &types,
-    )?;
+    let batch = bind_batch(graph.inputs().iter().map(|i| (i.name.as_str(), &i.ty)), &types)?;
     Ok(eval_at(graph, inputs, batch))
 }
 
 /// Runs a graph for a batch size, on inputs that fit it; one value per output.
 pub fn eval_at(graph: &Graph, inputs: &[Literal], batch: u64) -> Vec<Literal> {
     let values = eval_nodes(graph, inputs, batch);
-    graph
-        .outputs()
-        .iter()
-        .map(|(_, v)| values[v.node.0 as usize][v.result as usize].clone())
-        .collect()
+    graph.outputs().iter().map(|(_, v)| values[v.node.0 as usize][v.result as usize].clone()).collect()
 }
 
 /// Runs a graph and keeps the results of every node.
 pub fn eval_nodes(graph: &Graph, inputs: &[Literal], batch: u64) -> Vec<Vec<Literal>> {
     let mut values: Vec<Vec<Literal>> = Vec::with_capacity(graph.nodes().len());
     for node in graph.nodes() {
-        let operands: Vec<&Literal> = node
-            .inputs
-            .iter()
-            .map(|v| &values[v.node.0 as usize][v.result as usize])
-            .collect();
+        let operands: Vec<&Literal> =
+            node.inputs.iter().map(|v| &values[v.node.0 as usize][v.result as usize]).collect();
         let results = match &node.op {
             Op::Input(index) => vec![inputs[*index as usize].clone()],
             _ => eval_node(graph, node, &operands, batch),
@@ -141,31 +117,17 @@ fn eval_node(graph: &Graph, node: &Node, operands: &[&Literal], batch: u64) -> V
 
 /// The decomposition of a composite node as a graph of its operands.
 pub fn decomposed(graph: &Graph, node: &Node) -> Graph {
-    let Op::Composite(composite, attrs) = &node.op else {
-        panic!("{} is not a composite", node.op.name())
-    };
+    let Op::Composite(composite, attrs) = &node.op else { panic!("{} is not a composite", node.op.name()) };
     let mut b = GraphBuilder::new();
-    let inputs: Vec<Value> = node
-        .inputs
-        .iter()
-        .enumerate()
-        .map(|(i, &v)| b.input(format!("x{i}"), graph.ty(v).clone()))
-        .collect();
+    let inputs: Vec<Value> =
+        node.inputs.iter().enumerate().map(|(i, &v)| b.input(format!("x{i}"), graph.ty(v).clone())).collect();
     let result = (composite.def().decompose)(&mut b, &inputs, attrs);
     b.finish([("y".to_string(), result)])
 }
 
 fn scalar(dtype: DType, number: f64) -> Literal {
-    let data = if dtype.is_int() {
-        Data::Int(vec![number as i64])
-    } else {
-        Data::Float(vec![number])
-    };
-    Literal {
-        dtype,
-        sizes: vec![],
-        data,
-    }
+    let data = if dtype.is_int() { Data::Int(vec![number as i64]) } else { Data::Float(vec![number]) };
+    Literal { dtype, sizes: vec![], data }
 }
 
 fn eval_op(op: &Op, ty: &TensorType, operands: &[&Literal], batch: u64) -> Literal {
@@ -176,11 +138,9 @@ fn eval_op(op: &Op, ty: &TensorType, operands: &[&Literal], batch: u64) -> Liter
         }
         Op::Const(number, dtype) => scalar(*dtype, number.get()),
         Op::Size(extent, dtype) => scalar(*dtype, extent.at(batch) as f64),
-        Op::Iota { .. } => Literal::ints(
-            ty.dtype,
-            &sizes,
-            (0..sizes.iter().product::<usize>() as i64).collect(),
-        ),
+        Op::Iota { .. } => {
+            Literal::ints(ty.dtype, &sizes, (0..sizes.iter().product::<usize>() as i64).collect())
+        }
         Op::Random { kind, stream, .. } => {
             random::fill(*kind, *stream, operands[0].to_ints()[0], ty.dtype, &sizes)
         }
@@ -190,31 +150,14 @@ fn eval_op(op: &Op, ty: &TensorType, operands: &[&Literal], batch: u64) -> Liter
         Op::Cast(dtype) => pointwise::cast(*dtype, operands[0]),
         Op::StopGradient => operands[0].clone(),
         Op::Reduce(f, axes) => reduce::reduce(*f, *axes, &sizes, operands[0]),
-        Op::Reshape(_) => Literal {
-            sizes,
-            ..operands[0].clone()
-        },
+        Op::Reshape(_) => Literal { sizes, ..operands[0].clone() },
         Op::Transpose(perm) => movement::transpose(perm, &sizes, operands[0]),
         Op::Broadcast(_) => movement::broadcast(&sizes, operands[0]),
-        Op::Slice {
-            axis,
-            start,
-            stride,
-            ..
-        } => movement::slice(*axis, *start, *stride, &sizes, operands[0]),
-        Op::Pad {
-            axis,
-            low,
-            interior,
-            ..
-        } => movement::pad(*axis, *low, *interior, &sizes, operands[0]),
+        Op::Slice { axis, start, stride, .. } => movement::slice(*axis, *start, *stride, &sizes, operands[0]),
+        Op::Pad { axis, low, interior, .. } => movement::pad(*axis, *low, *interior, &sizes, operands[0]),
         Op::Concat { axis } => movement::concat(*axis, &sizes, operands),
         Op::Flip(axes) => movement::flip(*axes, operands[0]),
-        Op::Dot {
-            batch: axes,
-            lhs,
-            rhs,
-        } => contract::dot((*axes).into(), *lhs, *rhs, &sizes, operands),
+        Op::Dot { batch: axes, lhs, rhs } => contract::dot((*axes).into(), *lhs, *rhs, &sizes, operands),
         Op::Gather { axis } => contract::gather((*axis).into(), &sizes, operands),
         Op::ScatterAdd { axis, .. } => contract::scatter_add((*axis).into(), &sizes, operands),
     }
@@ -222,11 +165,7 @@ fn eval_op(op: &Op, ty: &TensorType, operands: &[&Literal], batch: u64) -> Liter
 
 /// Row-major strides of sizes.
 fn strides(sizes: &[usize]) -> Vec<usize> {
-    Shape::of(sizes)
-        .strides()
-        .iter()
-        .map(|s| s.scale as usize)
-        .collect()
+    Shape::of(sizes).strides().iter().map(|s| s.scale as usize).collect()
 }
 
 /// Calls `visit` with every multi-index of `sizes` in row-major order.
@@ -249,39 +188,25 @@ fn for_each_index(sizes: &[usize], mut visit: impl FnMut(&[usize])) {
 fn stretched_offset(index: &[usize], sizes: &[usize]) -> usize {
     let offset = index.len() - sizes.len();
     let at = |axis: usize| {
-        if sizes[axis] == 1 {
-            0
-        } else {
-            index[axis + offset]
-        }
+        if sizes[axis] == 1 { 0 } else { index[axis + offset] }
     };
     (0..sizes.len()).fold(0, |position, axis| position * sizes[axis] + at(axis))
 }
 
 /// Picks elements: the result at each index is the operand at `position(index)`.
-fn pick(
-    sizes: &[usize],
-    operand: &Literal,
-    position: impl Fn(&[usize]) -> Option<usize>,
-) -> Literal {
+fn pick(sizes: &[usize], operand: &Literal, position: impl Fn(&[usize]) -> Option<usize>) -> Literal {
     fn collect<T: Copy + Default>(
         sizes: &[usize],
         from: &[T],
         position: impl Fn(&[usize]) -> Option<usize>,
     ) -> Vec<T> {
         let mut to = Vec::with_capacity(sizes.iter().product());
-        for_each_index(sizes, |index| {
-            to.push(position(index).map_or(T::default(), |p| from[p]))
-        });
+        for_each_index(sizes, |index| to.push(position(index).map_or(T::default(), |p| from[p])));
         to
     }
     let data = match &operand.data {
         Data::Float(from) => Data::Float(collect(sizes, from, position)),
         Data::Int(from) => Data::Int(collect(sizes, from, position)),
     };
-    Literal {
-        dtype: operand.dtype,
-        sizes: sizes.to_vec(),
-        data,
-    }
+    Literal { dtype: operand.dtype, sizes: sizes.to_vec(), data }
 }

@@ -6,15 +6,7 @@ use crate::shape::Axes;
 
 pub(super) fn transpose(perm: &[u8], sizes: &[usize], x: &Literal) -> Literal {
     let from = strides(&x.sizes);
-    pick(sizes, x, |index| {
-        Some(
-            index
-                .iter()
-                .zip(perm)
-                .map(|(i, &axis)| i * from[axis as usize])
-                .sum(),
-        )
-    })
+    pick(sizes, x, |index| Some(index.iter().zip(perm).map(|(i, &axis)| i * from[axis as usize]).sum()))
 }
 
 pub(super) fn broadcast(sizes: &[usize], x: &Literal) -> Literal {
@@ -24,21 +16,9 @@ pub(super) fn broadcast(sizes: &[usize], x: &Literal) -> Literal {
 pub(super) fn slice(axis: u8, start: u64, stride: u64, sizes: &[usize], x: &Literal) -> Literal {
     let from = strides(&x.sizes);
     let place = |(a, i): (usize, &usize)| {
-        if a == axis as usize {
-            start as usize + i * stride as usize
-        } else {
-            *i
-        }
+        if a == axis as usize { start as usize + i * stride as usize } else { *i }
     };
-    pick(sizes, x, |index| {
-        Some(
-            index
-                .iter()
-                .enumerate()
-                .map(|(a, i)| place((a, i)) * from[a])
-                .sum(),
-        )
-    })
+    pick(sizes, x, |index| Some(index.iter().enumerate().map(|(a, i)| place((a, i)) * from[a]).sum()))
 }
 
 pub(super) fn pad(axis: u8, low: u64, interior: u64, sizes: &[usize], x: &Literal) -> Literal {
@@ -55,21 +35,9 @@ pub(super) fn pad(axis: u8, low: u64, interior: u64, sizes: &[usize], x: &Litera
 pub(super) fn flip(axes: Axes, x: &Literal) -> Literal {
     let from = strides(&x.sizes);
     let place = |a: usize, i: usize| {
-        if axes.contains(a) {
-            x.sizes[a] - 1 - i
-        } else {
-            i
-        }
+        if axes.contains(a) { x.sizes[a] - 1 - i } else { i }
     };
-    pick(&x.sizes, x, |index| {
-        Some(
-            index
-                .iter()
-                .enumerate()
-                .map(|(a, &i)| place(a, i) * from[a])
-                .sum(),
-        )
-    })
+    pick(&x.sizes, x, |index| Some(index.iter().enumerate().map(|(a, &i)| place(a, i) * from[a]).sum()))
 }
 
 pub(super) fn concat(axis: u8, sizes: &[usize], operands: &[&Literal]) -> Literal {
@@ -80,8 +48,7 @@ pub(super) fn concat(axis: u8, sizes: &[usize], operands: &[&Literal]) -> Litera
     for operand in operands {
         let mut position = 0;
         for_each_index(&operand.sizes, |index| {
-            let target =
-                index.iter().zip(&to).map(|(i, s)| i * s).sum::<usize>() + start * to[axis];
+            let target = index.iter().zip(&to).map(|(i, s)| i * s).sum::<usize>() + start * to[axis];
             match (&mut result.data, &operand.data) {
                 (Data::Float(to), Data::Float(from)) => to[target] = from[position],
                 (Data::Int(to), Data::Int(from)) => to[target] = from[position],

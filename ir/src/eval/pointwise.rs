@@ -10,11 +10,7 @@ pub(super) fn unary(f: Unary, dtype: DType, x: &Literal) -> Literal {
         Data::Float(x) => Data::Float(x.iter().map(|&x| (f.def().eval)(x)).collect()),
         Data::Int(x) => Data::Int(x.iter().map(|&x| (f.def().eval)(x as f64) as i64).collect()),
     };
-    Literal {
-        dtype,
-        sizes: x.sizes.clone(),
-        data,
-    }
+    Literal { dtype, sizes: x.sizes.clone(), data }
 }
 
 pub(super) fn binary(f: Binary, dtype: DType, sizes: &[usize], operands: &[&Literal]) -> Literal {
@@ -28,61 +24,33 @@ pub(super) fn binary(f: Binary, dtype: DType, sizes: &[usize], operands: &[&Lite
                 Data::Float(z.map(|z| z as f64).collect())
             }
         }
-        _ => Data::Float(
-            x.to_floats()
-                .iter()
-                .zip(y.to_floats())
-                .map(|(&x, y)| (f.def().eval)(x, y))
-                .collect(),
-        ),
+        _ => {
+            Data::Float(x.to_floats().iter().zip(y.to_floats()).map(|(&x, y)| (f.def().eval)(x, y)).collect())
+        }
     };
-    Literal {
-        dtype,
-        sizes: sizes.to_vec(),
-        data,
-    }
+    Literal { dtype, sizes: sizes.to_vec(), data }
 }
 
 /// Wraps to the width of the type.
 fn narrow(dtype: DType, values: impl Iterator<Item = i64>) -> Vec<i64> {
-    values
-        .map(|z| {
-            if dtype == DType::I32 {
-                i64::from(z as i32)
-            } else {
-                z
-            }
-        })
-        .collect()
+    values.map(|z| if dtype == DType::I32 { i64::from(z as i32) } else { z }).collect()
 }
 
 fn stretch(sizes: &[usize], x: &Literal) -> Literal {
-    if x.sizes == sizes {
-        x.clone()
-    } else {
-        pick(sizes, x, |index| Some(stretched_offset(index, &x.sizes)))
-    }
+    if x.sizes == sizes { x.clone() } else { pick(sizes, x, |index| Some(stretched_offset(index, &x.sizes))) }
 }
 
 pub(super) fn select(sizes: &[usize], operands: &[&Literal]) -> Literal {
     let condition = stretch(sizes, operands[0]).to_floats();
     let (x, y) = (stretch(sizes, operands[1]), stretch(sizes, operands[2]));
     fn choose<T: Copy>(condition: &[f64], x: &[T], y: &[T]) -> Vec<T> {
-        condition
-            .iter()
-            .zip(x.iter().zip(y))
-            .map(|(&c, (&x, &y))| if c != 0.0 { x } else { y })
-            .collect()
+        condition.iter().zip(x.iter().zip(y)).map(|(&c, (&x, &y))| if c != 0.0 { x } else { y }).collect()
     }
     let data = match (&x.data, &y.data) {
         (Data::Float(x), Data::Float(y)) => Data::Float(choose(&condition, x, y)),
         _ => Data::Int(choose(&condition, &x.to_ints(), &y.to_ints())),
     };
-    Literal {
-        dtype: x.dtype,
-        sizes: sizes.to_vec(),
-        data,
-    }
+    Literal { dtype: x.dtype, sizes: sizes.to_vec(), data }
 }
 
 pub(super) fn cast(dtype: DType, x: &Literal) -> Literal {
@@ -96,9 +64,5 @@ pub(super) fn cast(dtype: DType, x: &Literal) -> Literal {
         (Data::Int(x), DType::I32) => Data::Int(x.iter().map(|&x| i64::from(x as i32)).collect()),
         _ => data,
     };
-    Literal {
-        dtype,
-        sizes: x.sizes.clone(),
-        data,
-    }
+    Literal { dtype, sizes: x.sizes.clone(), data }
 }

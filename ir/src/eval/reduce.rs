@@ -20,20 +20,10 @@ pub(super) fn reduce(f: Reduce, axes: Axes, sizes: &[usize], x: &Literal) -> Lit
             Data::Int(fold(sizes, x, data, identity, def.combine_int))
         }
     };
-    Literal {
-        dtype: x.dtype,
-        sizes: sizes.to_vec(),
-        data,
-    }
+    Literal { dtype: x.dtype, sizes: sizes.to_vec(), data }
 }
 
-fn fold<T: Copy>(
-    sizes: &[usize],
-    x: &Literal,
-    data: &[T],
-    identity: T,
-    combine: fn(T, T) -> T,
-) -> Vec<T> {
+fn fold<T: Copy>(sizes: &[usize], x: &Literal, data: &[T], identity: T, combine: fn(T, T) -> T) -> Vec<T> {
     let mut result = vec![identity; sizes.iter().product()];
     let mut position = 0;
     for_each_index(&x.sizes, |index| {

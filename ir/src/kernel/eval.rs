@@ -20,12 +20,7 @@ impl Kernel {
     /// partial arguments hold the result of this chunk.
     pub fn eval(&self, batch: u64, begin: u64, end: u64, buffers: &mut [Elements]) {
         let sizes = self.space.iter().map(|extent| extent.at(batch)).collect();
-        let run = Run {
-            kernel: self,
-            levels: self.levels(),
-            batch,
-            sizes,
-        };
+        let run = Run { kernel: self, levels: self.levels(), batch, sizes };
         for store in &self.stores {
             if let StoreKind::Accumulate(op) = store.kind {
                 run.clear(store, op, buffers);
@@ -41,9 +36,7 @@ impl Run<'_> {
     fn clear(&self, store: &Store, op: Reduce, buffers: &mut [Elements]) {
         let identity = identity(op, self.kernel.code.ty(store.value));
         self.each_point(0, |index| {
-            let at = self.position(&store.access, index, &|_| {
-                unreachable!("no data-dependent partials")
-            });
+            let at = self.position(&store.access, index, &|_| unreachable!("no data-dependent partials"));
             buffers[store.access.arg as usize][at.expect("a place for each partial")] = identity;
         });
     }
@@ -73,8 +66,8 @@ impl Run<'_> {
         for (number, reduction) in self.kernel.reductions.iter().enumerate() {
             let mut total = identity(reduction.op, self.kernel.code.ty(reduction.input));
             self.each_point(row, |index| {
-                let value = self.registers(index, buffers, &reduced, reduction.input)
-                    [reduction.input.0 as usize];
+                let value =
+                    self.registers(index, buffers, &reduced, reduction.input)[reduction.input.0 as usize];
                 total = combine(reduction.op, total, value);
             });
             debug_assert_eq!(reduced.len(), number);
@@ -86,8 +79,7 @@ impl Run<'_> {
     }
 
     fn effect(&self, row: u64, store: &Store, buffers: &mut [Elements], reduced: &[Scalar]) {
-        let row_level = (self.levels.dep[store.value.0 as usize]
-            | Kernel::access_mask(&store.access))
+        let row_level = (self.levels.dep[store.value.0 as usize] | Kernel::access_mask(&store.access))
             & self.kernel.reduced_mask()
             == 0;
         let mut first = true;
@@ -95,15 +87,9 @@ impl Run<'_> {
             if row_level && !std::mem::take(&mut first) {
                 return;
             }
-            let registers = self.registers(
-                index,
-                buffers,
-                reduced,
-                Reg(self.kernel.code.len() as u32 - 1),
-            );
+            let registers = self.registers(index, buffers, reduced, Reg(self.kernel.code.len() as u32 - 1));
             let value = registers[store.value.0 as usize];
-            let Some(at) = self.position(&store.access, index, &|reg| registers[reg.0 as usize])
-            else {
+            let Some(at) = self.position(&store.access, index, &|reg| registers[reg.0 as usize]) else {
                 return;
             };
             let slot = &mut buffers[store.access.arg as usize][at];
@@ -116,24 +102,13 @@ impl Run<'_> {
     }
 
     /// Evaluates registers up to `last` at one point; reductions not yet known read as zero.
-    fn registers(
-        &self,
-        index: &[u64],
-        buffers: &[Elements],
-        reduced: &[Scalar],
-        last: Reg,
-    ) -> Vec<Scalar> {
+    fn registers(&self, index: &[u64], buffers: &[Elements], reduced: &[Scalar], last: Reg) -> Vec<Scalar> {
         let mut values: Vec<Scalar> = Vec::with_capacity(last.0 as usize + 1);
         for inst in &self.kernel.code.insts()[..=last.0 as usize] {
             let value = match inst {
-                Inst::Param { index: param, ty } => self.source(
-                    &self.kernel.sources[*param as usize],
-                    *ty,
-                    index,
-                    buffers,
-                    reduced,
-                    &values,
-                ),
+                Inst::Param { index: param, ty } => {
+                    self.source(&self.kernel.sources[*param as usize], *ty, index, buffers, reduced, &values)
+                }
                 inst => eval_inst(inst, true, |reg| values[reg.0 as usize]),
             };
             values.push(value);
@@ -151,41 +126,22 @@ impl Run<'_> {
         values: &[Scalar],
     ) -> Scalar {
         match source {
-            Source::Load(access) => {
-                match self.position(access, index, &|reg| values[reg.0 as usize]) {
-                    Some(at) => buffers[access.arg as usize][at],
-                    None => missing(self.kernel.args[access.arg as usize].dtype),
-                }
-            }
+            Source::Load(access) => match self.position(access, index, &|reg| values[reg.0 as usize]) {
+                Some(at) => buffers[access.arg as usize][at],
+                None => missing(self.kernel.args[access.arg as usize].dtype),
+            },
             Source::Position { strides } => {
-                let at: i64 = strides
-                    .iter()
-                    .zip(index)
-                    .map(|(s, &i)| s.at(self.batch) * i as i64)
-                    .sum();
+                let at: i64 = strides.iter().zip(index).map(|(s, &i)| s.at(self.batch) * i as i64).sum();
                 Scalar::I32(at as i32)
             }
             Source::Size(extent) => Scalar::from_f64(ty, extent.at(self.batch) as f64),
-            Source::Reduced(r) => reduced
-                .get(*r as usize)
-                .copied()
-                .unwrap_or(Scalar::from_f64(ty, 0.0)),
+            Source::Reduced(r) => reduced.get(*r as usize).copied().unwrap_or(Scalar::from_f64(ty, 0.0)),
         }
     }
 
-    fn position(
-        &self,
-        access: &Access,
-        index: &[u64],
-        register: &dyn Fn(Reg) -> Scalar,
-    ) -> Option<usize> {
+    fn position(&self, access: &Access, index: &[u64], register: &dyn Fn(Reg) -> Scalar) -> Option<usize> {
         let mut at = access.offset.at(self.batch);
-        at += access
-            .strides
-            .iter()
-            .zip(index)
-            .map(|(s, &i)| s.at(self.batch) * i as i64)
-            .sum::<i64>();
+        at += access.strides.iter().zip(index).map(|(s, &i)| s.at(self.batch) * i as i64).sum::<i64>();
         if let Some(indirect) = &access.indirect {
             let i = match register(indirect.register) {
                 Scalar::I32(i) => i.into(),

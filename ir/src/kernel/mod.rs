@@ -38,19 +38,13 @@ impl Stride {
 
     /// The distance times a number.
     pub fn times(self, factor: i64) -> Stride {
-        Stride {
-            scale: self.scale * factor,
-            power: self.power,
-        }
+        Stride { scale: self.scale * factor, power: self.power }
     }
 }
 
 impl From<Extent> for Stride {
     fn from(extent: Extent) -> Stride {
-        Stride {
-            scale: extent.scale as i64,
-            power: extent.power,
-        }
+        Stride { scale: extent.scale as i64, power: extent.power }
     }
 }
 
@@ -192,34 +186,20 @@ impl Kernel {
 
     /// Bit mask of the reduced axes.
     pub fn reduced_mask(&self) -> u32 {
-        (0..self.space.len())
-            .skip(self.parallel)
-            .fold(0, |mask, axis| mask | 1 << axis)
+        (0..self.space.len()).skip(self.parallel).fold(0, |mask, axis| mask | 1 << axis)
     }
 
     /// Axes along which an access moves.
     pub fn access_mask(access: &Access) -> u32 {
         let moves = |(axis, stride): (usize, &Stride)| {
-            if *stride == Stride::ZERO {
-                0
-            } else {
-                1 << axis
-            }
+            if *stride == Stride::ZERO { 0 } else { 1 << axis }
         };
-        access
-            .strides
-            .iter()
-            .enumerate()
-            .map(moves)
-            .fold(0, |mask, bit| mask | bit)
+        access.strides.iter().enumerate().map(moves).fold(0, |mask, bit| mask | bit)
     }
 
     /// Axes and phase of every register.
     pub fn levels(&self) -> Levels {
-        let mut levels = Levels {
-            dep: Vec::new(),
-            phase: Vec::new(),
-        };
+        let mut levels = Levels { dep: Vec::new(), phase: Vec::new() };
         for inst in self.code.insts() {
             let (mut dep, mut phase) = (0, 0);
             let mut join = |reg: Reg, levels: &Levels| {
@@ -263,15 +243,8 @@ impl Kernel {
             levels.dep[store.value.0 as usize] & self.reduced_mask() != 0
                 || Kernel::access_mask(&store.access) & self.reduced_mask() != 0
         };
-        let stores = self
-            .stores
-            .iter()
-            .filter(varies)
-            .map(|store| levels.phase[store.value.0 as usize] + 1);
-        let reductions = self
-            .reductions
-            .iter()
-            .map(|r| levels.phase[r.input.0 as usize] + 1);
+        let stores = self.stores.iter().filter(varies).map(|store| levels.phase[store.value.0 as usize] + 1);
+        let reductions = self.reductions.iter().map(|r| levels.phase[r.input.0 as usize] + 1);
         stores.chain(reductions).max().unwrap_or(1)
     }
 
@@ -280,19 +253,10 @@ impl Kernel {
     /// # Errors
     /// The first violation.
     pub fn verify(&self) -> Result<(), String> {
-        let loads = self.sources.iter().filter_map(|s| {
-            if let Source::Load(a) = s {
-                Some(a)
-            } else {
-                None
-            }
-        });
+        let loads = self.sources.iter().filter_map(|s| if let Source::Load(a) = s { Some(a) } else { None });
         for access in loads.chain(self.stores.iter().map(|s| &s.access)) {
             if access.arg as usize >= self.args.len() {
-                return Err(format!(
-                    "{}: argument {} is not declared",
-                    self.name, access.arg
-                ));
+                return Err(format!("{}: argument {} is not declared", self.name, access.arg));
             }
             if access.strides.len() != self.space.len() {
                 return Err(format!(
@@ -307,13 +271,8 @@ impl Kernel {
             };
             match self.sources.get(*index as usize) {
                 None => return Err(format!("{}: parameter {index} has no source", self.name)),
-                Some(Source::Reduced(r))
-                    if self.reductions[*r as usize].input.0 as usize >= reg =>
-                {
-                    return Err(format!(
-                        "{}: reduction {r} is read before its input",
-                        self.name
-                    ));
+                Some(Source::Reduced(r)) if self.reductions[*r as usize].input.0 as usize >= reg => {
+                    return Err(format!("{}: reduction {r} is read before its input", self.name));
                 }
                 Some(_) => {}
             }
@@ -323,10 +282,7 @@ impl Kernel {
             if matches!(store.kind, StoreKind::Accumulate(_))
                 && Kernel::access_mask(&store.access) & parallel != 0
             {
-                return Err(format!(
-                    "{}: an accumulation moves along a parallel axis",
-                    self.name
-                ));
+                return Err(format!("{}: an accumulation moves along a parallel axis", self.name));
             }
         }
         Ok(())

@@ -21,70 +21,34 @@ impl Kernel {
             Stride { scale: 1, power: 0 } => Some(format!("i{axis}")),
             stride => Some(format!("{stride}*i{axis}")),
         };
-        let mut terms: Vec<String> = access
-            .strides
-            .iter()
-            .enumerate()
-            .filter_map(moves)
-            .collect();
+        let mut terms: Vec<String> = access.strides.iter().enumerate().filter_map(moves).collect();
         if access.offset != Stride::ZERO {
             terms.push(access.offset.to_string());
         }
         if let Some(indirect) = &access.indirect {
-            terms.push(format!(
-                "{}*%{} below {}",
-                indirect.stride, indirect.register.0, indirect.limit
-            ));
+            terms.push(format!("{}*%{} below {}", indirect.stride, indirect.register.0, indirect.limit));
         }
-        format!(
-            "{}[{}]",
-            arg.name,
-            if terms.is_empty() {
-                "0".into()
-            } else {
-                terms.join(" + ")
-            }
-        )
+        format!("{}[{}]", arg.name, if terms.is_empty() { "0".into() } else { terms.join(" + ") })
     }
 }
 
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sizes = |extents: &[crate::Extent]| {
-            extents
-                .iter()
-                .map(|e| e.to_string())
-                .collect::<Vec<_>>()
-                .join(" x ")
-        };
+        let sizes =
+            |extents: &[crate::Extent]| extents.iter().map(|e| e.to_string()).collect::<Vec<_>>().join(" x ");
         let (parallel, reduced) = self.space.split_at(self.parallel);
-        writeln!(
-            f,
-            "kernel {}: rows {}, row {}",
-            self.name,
-            sizes(parallel),
-            sizes(reduced)
-        )?;
+        writeln!(f, "kernel {}: rows {}, row {}", self.name, sizes(parallel), sizes(reduced))?;
         for (i, source) in self.sources.iter().enumerate() {
             match source {
                 Source::Load(access) => writeln!(f, "  param {i}: {}", self.element(access))?,
                 Source::Position { strides } => {
-                    let text = strides
-                        .iter()
-                        .map(|s| s.to_string())
-                        .collect::<Vec<_>>()
-                        .join(", ");
+                    let text = strides.iter().map(|s| s.to_string()).collect::<Vec<_>>().join(", ");
                     writeln!(f, "  param {i}: position by {text}")?;
                 }
                 Source::Size(extent) => writeln!(f, "  param {i}: size {extent}")?,
                 Source::Reduced(r) => {
                     let reduction = &self.reductions[*r as usize];
-                    writeln!(
-                        f,
-                        "  param {i}: {} of %{}",
-                        reduction.op.name(),
-                        reduction.input.0
-                    )?;
+                    writeln!(f, "  param {i}: {} of %{}", reduction.op.name(), reduction.input.0)?;
                 }
             }
         }
@@ -98,12 +62,7 @@ impl fmt::Display for Kernel {
                 StoreKind::Accumulate(op) => format!("<- {} over rows of", op.name()),
                 StoreKind::AddInPlace => "+=".to_string(),
             };
-            writeln!(
-                f,
-                "  {} {how} %{}",
-                self.element(&store.access),
-                store.value.0
-            )?;
+            writeln!(f, "  {} {how} %{}", self.element(&store.access), store.value.0)?;
         }
         Ok(())
     }

@@ -39,11 +39,8 @@ pub enum EpsKind {
 
 impl EpsKind {
     /// Every kind with its name in the text form.
-    pub const NAMES: [(EpsKind, &'static str); 3] = [
-        (EpsKind::Inside, "inside"),
-        (EpsKind::Outside, "outside"),
-        (EpsKind::Clamp, "clamp"),
-    ];
+    pub const NAMES: [(EpsKind, &'static str); 3] =
+        [(EpsKind::Inside, "inside"), (EpsKind::Outside, "outside"), (EpsKind::Clamp, "clamp")];
 
     /// Name in the text form.
     pub fn name(self) -> &'static str {
@@ -52,10 +49,7 @@ impl EpsKind {
 
     /// The kind with this name.
     pub fn from_name(name: &str) -> Option<EpsKind> {
-        EpsKind::NAMES
-            .iter()
-            .find(|(_, n)| *n == name)
-            .map(|(kind, _)| *kind)
+        EpsKind::NAMES.iter().find(|(_, n)| *n == name).map(|(kind, _)| *kind)
     }
 }
 
@@ -76,21 +70,12 @@ pub struct Attrs {
 impl Attrs {
     /// Attributes with these axes and defaults elsewhere (eps 0, inside, divisor n).
     pub fn over(axes: Axes) -> Attrs {
-        Attrs {
-            axes,
-            eps: Real::new(0.0),
-            eps_kind: EpsKind::Inside,
-            correction: 0,
-        }
+        Attrs { axes, eps: Real::new(0.0), eps_kind: EpsKind::Inside, correction: 0 }
     }
 
     /// The same with an `eps` of some kind.
     pub fn eps(self, eps: f64, kind: EpsKind) -> Attrs {
-        Attrs {
-            eps: Real::new(eps),
-            eps_kind: kind,
-            ..self
-        }
+        Attrs { eps: Real::new(eps), eps_kind: kind, ..self }
     }
 
     /// The same with a variance divisor `n - correction`.

@@ -41,18 +41,9 @@ const NUMBER: BinaryDef = BinaryDef {
     ulps: 1.0,
     commutes: false,
 };
-const COMPARE: BinaryDef = BinaryDef {
-    gives_bool: true,
-    ulps: 0.0,
-    ..NUMBER
-};
-const LOGIC: BinaryDef = BinaryDef {
-    class: Class::Bool,
-    gives_bool: true,
-    ulps: 0.0,
-    commutes: true,
-    ..NUMBER
-};
+const COMPARE: BinaryDef = BinaryDef { gives_bool: true, ulps: 0.0, ..NUMBER };
+const LOGIC: BinaryDef =
+    BinaryDef { class: Class::Bool, gives_bool: true, ulps: 0.0, commutes: true, ..NUMBER };
 
 use Derivative::Rule;
 

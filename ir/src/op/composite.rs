@@ -53,14 +53,8 @@ const MOMENT: CompositeDef = CompositeDef {
     source: "standard",
 };
 
-const UNIT: CompositeDef = CompositeDef {
-    attrs: &[Attr::Axes, Attr::Eps, Attr::Correction],
-    ..MOMENT
-};
-const RMS: CompositeDef = CompositeDef {
-    attrs: &[Attr::Axes, Attr::Eps],
-    ..MOMENT
-};
+const UNIT: CompositeDef = CompositeDef { attrs: &[Attr::Axes, Attr::Eps, Attr::Correction], ..MOMENT };
+const RMS: CompositeDef = CompositeDef { attrs: &[Attr::Axes, Attr::Eps], ..MOMENT };
 
 table! {
     /// A named composite.

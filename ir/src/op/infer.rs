@@ -45,18 +45,10 @@ fn infer_one(op: &Op, operands: &[&TensorType]) -> Result<TensorType, IrError> {
         Op::Reshape(shape) => reshape(operands[0], shape),
         Op::Transpose(perm) => transpose(op, perm, operands[0]),
         Op::Broadcast(shape) => broadcast_to(op, operands[0], shape),
-        Op::Slice {
-            axis,
-            start,
-            length,
-            stride,
-        } => slice(op, *axis, [*start, *length, *stride], operands[0]),
-        Op::Pad {
-            axis,
-            low,
-            high,
-            interior,
-        } => pad(op, *axis, [*low, *high, *interior], operands[0]),
+        Op::Slice { axis, start, length, stride } => {
+            slice(op, *axis, [*start, *length, *stride], operands[0])
+        }
+        Op::Pad { axis, low, high, interior } => pad(op, *axis, [*low, *high, *interior], operands[0]),
         Op::Concat { axis } => concat(op, *axis, operands),
         Op::Flip(axes) => {
             axes_fit(op, *axes, operands[0])?;
@@ -82,11 +74,7 @@ fn arity(op: &Op, operands: &[&TensorType]) -> Result<(), IrError> {
     if operands.len() == expected {
         return Ok(());
     }
-    Err(IrError::Arity {
-        op: op.name(),
-        expected,
-        found: operands.len(),
-    })
+    Err(IrError::Arity { op: op.name(), expected, found: operands.len() })
 }
 
 fn class(op: &Op, class: Class, operand: &TensorType) -> Result<(), IrError> {
@@ -99,42 +87,28 @@ fn class(op: &Op, class: Class, operand: &TensorType) -> Result<(), IrError> {
     if fits {
         return Ok(());
     }
-    Err(IrError::DType {
-        op: op.name(),
-        expected,
-        found: operand.clone(),
-    })
+    Err(IrError::DType { op: op.name(), expected, found: operand.clone() })
 }
 
 fn same_dtype(op: &Op, lhs: &TensorType, rhs: &TensorType) -> Result<(), IrError> {
     if lhs.dtype == rhs.dtype {
         return Ok(());
     }
-    Err(IrError::DTypes {
-        op: op.name(),
-        lhs: lhs.clone(),
-        rhs: rhs.clone(),
-    })
+    Err(IrError::DTypes { op: op.name(), lhs: lhs.clone(), rhs: rhs.clone() })
 }
 
 fn joined(op: &Op, lhs: &TensorType, rhs: &TensorType) -> Result<Shape, IrError> {
-    lhs.shape
-        .broadcast(&rhs.shape)
-        .ok_or_else(|| IrError::Broadcast {
-            op: op.name(),
-            lhs: lhs.clone(),
-            rhs: rhs.clone(),
-            hint: broadcast_hint(&lhs.shape, &rhs.shape),
-        })
+    lhs.shape.broadcast(&rhs.shape).ok_or_else(|| IrError::Broadcast {
+        op: op.name(),
+        lhs: lhs.clone(),
+        rhs: rhs.clone(),
+        hint: broadcast_hint(&lhs.shape, &rhs.shape),
+    })
 }
 
 /// Says how a user could have meant it, when ranks differ.
 fn broadcast_hint(lhs: &Shape, rhs: &Shape) -> String {
-    let (long, short) = if lhs.rank() >= rhs.rank() {
-        (lhs, rhs)
-    } else {
-        (rhs, lhs)
-    };
+    let (long, short) = if lhs.rank() >= rhs.rank() { (lhs, rhs) } else { (rhs, lhs) };
     if long.rank() == short.rank() {
         return String::new();
     }
@@ -142,31 +116,17 @@ fn broadcast_hint(lhs: &Shape, rhs: &Shape) -> String {
     while row.rank() < long.rank() {
         row.0.insert(0, Extent::ONE);
     }
-    format!(
-        "; an operand of lower rank stretches only to the shape of the other: reshape it, e.g. to {row}"
-    )
+    format!("; an operand of lower rank stretches only to the shape of the other: reshape it, e.g. to {row}")
 }
 
-fn binary(
-    op: &Op,
-    of: Class,
-    gives_bool: bool,
-    operands: &[&TensorType],
-) -> Result<TensorType, IrError> {
+fn binary(op: &Op, of: Class, gives_bool: bool, operands: &[&TensorType]) -> Result<TensorType, IrError> {
     same_dtype(op, operands[0], operands[1])?;
     let comparison_of_bool = gives_bool && of == Class::Number && operands[0].dtype == DType::Bool;
     if !comparison_of_bool {
         class(op, of, operands[0])?;
     }
-    let dtype = if gives_bool {
-        DType::Bool
-    } else {
-        operands[0].dtype
-    };
-    Ok(TensorType::new(
-        dtype,
-        joined(op, operands[0], operands[1])?,
-    ))
+    let dtype = if gives_bool { DType::Bool } else { operands[0].dtype };
+    Ok(TensorType::new(dtype, joined(op, operands[0], operands[1])?))
 }
 
 fn select(op: &Op, operands: &[&TensorType]) -> Result<TensorType, IrError> {
@@ -179,11 +139,9 @@ fn select(op: &Op, operands: &[&TensorType]) -> Result<TensorType, IrError> {
 
 fn axes_fit(op: &Op, axes: Axes, operand: &TensorType) -> Result<(), IrError> {
     match axes.iter().next_back() {
-        Some(axis) if axis >= operand.rank() => Err(IrError::Axis {
-            op: op.name(),
-            axis: axis as i64,
-            operand: operand.clone(),
-        }),
+        Some(axis) if axis >= operand.rank() => {
+            Err(IrError::Axis { op: op.name(), axis: axis as i64, operand: operand.clone() })
+        }
         _ => Ok(()),
     }
 }
@@ -201,37 +159,16 @@ fn iota(op: &Op, rank: u8, axis: u8, extent: Extent) -> Result<TensorType, IrErr
     Ok(TensorType::new(DType::I32, shape))
 }
 
-fn random(
-    op: &Op,
-    kind: RandomKind,
-    ty: &TensorType,
-    seed: &TensorType,
-) -> Result<TensorType, IrError> {
+fn random(op: &Op, kind: RandomKind, ty: &TensorType, seed: &TensorType) -> Result<TensorType, IrError> {
     if seed.dtype != DType::I64 || seed.rank() != 0 {
-        return Err(IrError::DType {
-            op: op.name(),
-            expected: "a scalar i64 seed",
-            found: seed.clone(),
-        });
+        return Err(IrError::DType { op: op.name(), expected: "a scalar i64 seed", found: seed.clone() });
     }
-    let fits = if kind == RandomKind::Bits {
-        ty.dtype == DType::I32
-    } else {
-        ty.dtype.is_float()
-    };
+    let fits = if kind == RandomKind::Bits { ty.dtype == DType::I32 } else { ty.dtype.is_float() };
     if fits {
         return Ok(ty.clone());
     }
-    let expected = if kind == RandomKind::Bits {
-        "i32 results"
-    } else {
-        "float results"
-    };
-    Err(IrError::DType {
-        op: op.name(),
-        expected,
-        found: ty.clone(),
-    })
+    let expected = if kind == RandomKind::Bits { "i32 results" } else { "float results" };
+    Err(IrError::DType { op: op.name(), expected, found: ty.clone() })
 }
 
 fn reshape(operand: &TensorType, shape: &Shape) -> Result<TensorType, IrError> {
@@ -249,17 +186,9 @@ fn reshape(operand: &TensorType, shape: &Shape) -> Result<TensorType, IrError> {
 fn transpose(op: &Op, perm: &[u8], operand: &TensorType) -> Result<TensorType, IrError> {
     let valid = Axes::new(perm.iter().map(|&axis| axis as usize % 32)) == Axes::all(operand.rank());
     if !valid || perm.len() != operand.rank() {
-        return Err(IrError::Permutation {
-            op: op.name(),
-            perm: perm.to_vec(),
-            operand: operand.clone(),
-        });
+        return Err(IrError::Permutation { op: op.name(), perm: perm.to_vec(), operand: operand.clone() });
     }
-    let shape = Shape(
-        perm.iter()
-            .map(|&axis| operand.shape[axis as usize])
-            .collect(),
-    );
+    let shape = Shape(perm.iter().map(|&axis| operand.shape[axis as usize]).collect());
     Ok(TensorType::new(operand.dtype, shape))
 }
 
@@ -279,11 +208,7 @@ fn broadcast_to(op: &Op, operand: &TensorType, shape: &Shape) -> Result<TensorTy
 /// The size of an axis that an op cuts or pads; it must be known when compiling.
 fn known_axis(op: &Op, axis: u8, operand: &TensorType) -> Result<u64, IrError> {
     axes_fit(op, Axes::new([axis as usize]), operand)?;
-    let batch = || IrError::BatchAxis {
-        op: op.name(),
-        axis: axis.into(),
-        operand: operand.clone(),
-    };
+    let batch = || IrError::BatchAxis { op: op.name(), axis: axis.into(), operand: operand.clone() };
     operand.shape[axis as usize].known().ok_or_else(batch)
 }
 
@@ -300,19 +225,9 @@ fn slice(
     operand: &TensorType,
 ) -> Result<TensorType, IrError> {
     let size = known_axis(op, axis, operand)?;
-    let last = if length == 0 {
-        start
-    } else {
-        start + (length - 1) * stride + 1
-    };
+    let last = if length == 0 { start } else { start + (length - 1) * stride + 1 };
     if last > size || stride == 0 {
-        return Err(IrError::Slice {
-            axis: axis.into(),
-            start,
-            length,
-            stride,
-            operand: operand.clone(),
-        });
+        return Err(IrError::Slice { axis: axis.into(), start, length, stride, operand: operand.clone() });
     }
     Ok(with_axis(operand, axis, Extent::fixed(length)))
 }
@@ -345,12 +260,7 @@ fn concat(op: &Op, axis: u8, operands: &[&TensorType]) -> Result<TensorType, IrE
     Ok(with_axis(operands[0], axis, Extent::fixed(total)))
 }
 
-fn dot(
-    op: &Op,
-    batch: u8,
-    contracted: [Axes; 2],
-    operands: &[&TensorType],
-) -> Result<TensorType, IrError> {
+fn dot(op: &Op, batch: u8, contracted: [Axes; 2], operands: &[&TensorType]) -> Result<TensorType, IrError> {
     let (lhs, rhs) = (operands[0], operands[1]);
     class(op, Class::Float, lhs)?;
     same_dtype(op, lhs, rhs)?;
@@ -363,9 +273,7 @@ fn dot(
     let sizes_agree = contracted[0].len() == contracted[1].len()
         && contracted[0].iter().zip(contracted[1].iter()).all(paired)
         && batch.iter().all(|axis| paired((axis, axis)))
-        && contracted
-            .iter()
-            .all(|axes| axes.mask() & batch.mask() == 0);
+        && contracted.iter().all(|axes| axes.mask() & batch.mask() == 0);
     if !sizes_agree {
         let inner = |ty: &TensorType, axes: Axes| ty.shape.extent_of(&axes);
         return Err(IrError::InnerSize {
@@ -397,22 +305,13 @@ fn gather(op: &Op, axis: u8, operands: &[&TensorType]) -> Result<TensorType, IrE
     Ok(TensorType::new(table.dtype, shape))
 }
 
-fn scatter_add(
-    op: &Op,
-    axis: u8,
-    size: Extent,
-    operands: &[&TensorType],
-) -> Result<TensorType, IrError> {
+fn scatter_add(op: &Op, axis: u8, size: Extent, operands: &[&TensorType]) -> Result<TensorType, IrError> {
     let (updates, indices) = (operands[0], operands[1]);
     class(op, Class::Float, updates)?;
     class(op, Class::Int, indices)?;
     let (axis, end) = (axis as usize, axis as usize + indices.rank());
     if end > updates.rank() || updates.shape.0[axis..end] != indices.shape.0[..] {
-        return Err(IrError::Scatter {
-            axis,
-            updates: updates.clone(),
-            indices: indices.clone(),
-        });
+        return Err(IrError::Scatter { axis, updates: updates.clone(), indices: indices.clone() });
     }
     let mut shape = updates.shape.clone();
     shape.0.drain(axis..end);
@@ -441,10 +340,7 @@ fn composite_type(
         }
     }
     if composite == Composite::ArgMax && axes.len() != 1 {
-        return Err(IrError::OneAxis {
-            op: op.name(),
-            axes,
-        });
+        return Err(IrError::OneAxis { op: op.name(), axes });
     }
     debug_assert!(composite.def().attrs.contains(&Attr::Axes));
     Ok(match composite {
@@ -458,21 +354,12 @@ fn composite_type(
 fn check_operands(op: &Op, graph: &Subgraph, operands: &[&TensorType]) -> Result<(), IrError> {
     let inputs = graph.0.inputs();
     if inputs.len() != operands.len() {
-        return Err(IrError::Arity {
-            op: op.name(),
-            expected: inputs.len(),
-            found: operands.len(),
-        });
+        return Err(IrError::Arity { op: op.name(), expected: inputs.len(), found: operands.len() });
     }
     for (input, &operand) in inputs.iter().zip(operands) {
         if &input.ty != operand {
             let (name, expected) = (input.name.clone(), input.ty.clone());
-            return Err(IrError::CallType {
-                op: op.name(),
-                input: name,
-                expected,
-                found: operand.clone(),
-            });
+            return Err(IrError::CallType { op: op.name(), input: name, expected, found: operand.clone() });
         }
     }
     Ok(())
@@ -493,12 +380,7 @@ fn custom_vjp(op: &Op, custom: &CustomVjp, operands: &[&TensorType]) -> Result<T
     for (gradient, &operand) in gradients.zip(operands).take(custom.differentiable as usize) {
         if gradient != operand {
             let (expected, found) = (operand.clone(), gradient.clone());
-            return Err(IrError::CallType {
-                op: op.name(),
-                input: "gradient".into(),
-                expected,
-                found,
-            });
+            return Err(IrError::CallType { op: op.name(), input: "gradient".into(), expected, found });
         }
     }
     Ok(results)

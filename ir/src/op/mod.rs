@@ -80,11 +80,7 @@ pub enum Op {
     /// Positions (i32) along one axis of a tensor of this rank whose other axes have size 1.
     Iota { rank: u8, axis: u8, extent: Extent },
     /// Random numbers from a scalar i64 seed; `stream` tells draws with one seed apart.
-    Random {
-        kind: RandomKind,
-        stream: u64,
-        ty: TensorType,
-    },
+    Random { kind: RandomKind, stream: u64, ty: TensorType },
     /// A function of one element.
     Unary(Unary),
     /// A function of two elements.
@@ -104,19 +100,9 @@ pub enum Op {
     /// Stretches axes of size 1 and adds leading axes.
     Broadcast(Shape),
     /// Elements `start, start + stride, ...` (`length` of them) along one axis.
-    Slice {
-        axis: u8,
-        start: u64,
-        length: u64,
-        stride: u64,
-    },
+    Slice { axis: u8, start: u64, length: u64, stride: u64 },
     /// Zeros before, after and between (`interior`) the elements along one axis.
-    Pad {
-        axis: u8,
-        low: u64,
-        high: u64,
-        interior: u64,
-    },
+    Pad { axis: u8, low: u64, high: u64, interior: u64 },
     /// The operands one after another along an axis.
     Concat { axis: u8 },
     /// Reverses the order along axes.
@@ -172,9 +158,6 @@ impl Op {
 
     /// True for ops that compute each element from the elements at the same position.
     pub fn is_pointwise(&self) -> bool {
-        matches!(
-            self,
-            Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) | Op::StopGradient
-        )
+        matches!(self, Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) | Op::StopGradient)
     }
 }

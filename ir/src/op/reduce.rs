@@ -55,11 +55,7 @@ table! {
 }
 
 fn int(ty: ScalarType, narrow: i32, wide: i64) -> Constant {
-    if ty == ScalarType::I64 {
-        Constant::I64(wide)
-    } else {
-        Constant::I32(narrow)
-    }
+    if ty == ScalarType::I64 { Constant::I64(wide) } else { Constant::I32(narrow) }
 }
 
 fn share_among_ties(b: &mut GraphBuilder, x: Value, y: Value, axes: crate::Axes) -> Value {

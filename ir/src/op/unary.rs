@@ -490,10 +490,7 @@ fn gelu_tanh_derivative(b: &mut GraphBuilder, x: Value, y: Value) -> Value {
     let v = b.add(u, u);
     let s = b.sigmoid(v);
     let square = b.square(x);
-    let (c0, c1) = (
-        b.number(x, 2.0 * SQRT_2_OVER_PI),
-        b.number(x, 6.0 * SQRT_2_OVER_PI * 0.044715),
-    );
+    let (c0, c1) = (b.number(x, 2.0 * SQRT_2_OVER_PI), b.number(x, 6.0 * SQRT_2_OVER_PI * 0.044715));
     let t = b.mul(c1, square);
     let slope = b.add(c0, t);
     let one = b.number(x, 1.0);
@@ -504,12 +501,8 @@ fn gelu_tanh_derivative(b: &mut GraphBuilder, x: Value, y: Value) -> Value {
 }
 
 fn hardswish_derivative(b: &mut GraphBuilder, x: Value, _: Value) -> Value {
-    let (third, half, zero, one) = (
-        b.number(x, 1.0 / 3.0),
-        b.number(x, 0.5),
-        b.number(x, 0.0),
-        b.number(x, 1.0),
-    );
+    let (third, half, zero, one) =
+        (b.number(x, 1.0 / 3.0), b.number(x, 0.5), b.number(x, 0.0), b.number(x, 1.0));
     let (low, high) = (b.number(x, -3.0), b.number(x, 3.0));
     let t = b.mul(x, third);
     let middle = b.add(t, half);
@@ -588,11 +581,7 @@ fn emit_range_scale(k: &mut ScalarFn, x: Reg) -> Reg {
     let size = k.abs(x);
     let bits = k.bitcast(size, int);
     let exponent = k.shift_right(bits, shift);
-    let top = if ty == F32 {
-        k.i32(2 * 127 - 1)
-    } else {
-        k.i64(2 * 1023 - 1)
-    };
+    let top = if ty == F32 { k.i32(2 * 127 - 1) } else { k.i64(2 * 1023 - 1) };
     let flipped = k.int_sub(top, exponent);
     let zero = k.zero(int);
     let flipped = k.max(zero, flipped);

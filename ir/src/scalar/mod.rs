@@ -313,10 +313,7 @@ impl ScalarFn {
         if let Some(&reg) = self.known.get(&inst) {
             return reg;
         }
-        assert!(
-            inst.well_typed(|r| self.ty(r)),
-            "ill-typed scalar instruction {inst:?} after\n{self}"
-        );
+        assert!(inst.well_typed(|r| self.ty(r)), "ill-typed scalar instruction {inst:?} after\n{self}");
         let reg = Reg(self.insts.len() as u32);
         self.types.push(inst.result_type(|r| self.ty(r)));
         self.insts.push(inst);
@@ -432,11 +429,7 @@ impl fmt::Display for Constant {
 impl fmt::Display for Inst {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let debug = format!("{self:?}");
-        let name = debug
-            .split(['(', ' '])
-            .next()
-            .unwrap_or_default()
-            .to_lowercase();
+        let name = debug.split(['(', ' ']).next().unwrap_or_default().to_lowercase();
         match self {
             Inst::Param { index, ty } => return write!(f, "param {index} {ty:?}"),
             Inst::Const(c) => return write!(f, "{c}"),

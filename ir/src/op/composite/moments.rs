@@ -172,11 +172,7 @@ impl Statistics {
         let zero = b.number(v, 0.0);
         let v = b.max(v, zero);
         let centered = b.sub(c, m2);
-        Statistics {
-            scale,
-            centered,
-            var: corrected(b, x, v, attrs),
-        }
+        Statistics { scale, centered, var: corrected(b, x, v, attrs) }
     }
 }
 
@@ -312,10 +308,7 @@ pub(super) fn layer_norm_vjp(
     let scaled = b.mul(g, inputs[1]);
     let dx = standardize_cotangent(b, inputs[0], attrs, scaled)?;
     let gx = b.mul(g, xhat);
-    let (dgain, dbias) = (
-        b.unstretch_like(gx, inputs[1]),
-        b.unstretch_like(g, inputs[2]),
-    );
+    let (dgain, dbias) = (b.unstretch_like(gx, inputs[1]), b.unstretch_like(g, inputs[2]));
     Some(vec![dx, dgain, dbias])
 }
 
@@ -331,20 +324,11 @@ fn moment2(b: &mut GraphBuilder, x: Value, attrs: &Attrs, mean: bool) -> Value {
 }
 
 /// Scaled x, its scale, and the scaled inverse root of its second moment.
-fn scaled_moment2(
-    b: &mut GraphBuilder,
-    x: Value,
-    attrs: &Attrs,
-    mean: bool,
-) -> (Value, Value, Value) {
+fn scaled_moment2(b: &mut GraphBuilder, x: Value, attrs: &Attrs, mean: bool) -> (Value, Value, Value) {
     let scale = row_scale(b, x, attrs);
     let xs = b.mul(x, scale);
     let square = b.mul(xs, xs);
-    let q = if mean {
-        mean_kernel(b, &[square], attrs)
-    } else {
-        b.sum(square, attrs.axes)
-    };
+    let q = if mean { mean_kernel(b, &[square], attrs) } else { b.sum(square, attrs.axes) };
     let r = scaled_inverse_root(b, q, scale, attrs);
     (xs, scale, r)
 }

@@ -4,13 +4,8 @@ use super::super::{Compare, Reg, ScalarFn};
 use super::{clamp, copy_sign, is_f32, log, nearest_integer, polynomial};
 
 // (e^r - 1 - r) / r^2 for |r| <= ln(2)/2
-const EXP_F32: [f64; 5] = [
-    0.00139263759958035293,
-    0.00836333308218294326,
-    0.0416665534586517472,
-    0.16666576062275124,
-    0.5,
-];
+const EXP_F32: [f64; 5] =
+    [0.00139263759958035293, 0.00836333308218294326, 0.0416665534586517472, 0.16666576062275124, 0.5];
 const EXP_F64: [f64; 11] = [
     2.09148825634850695e-9,
     2.51054909069866954e-8,
@@ -46,11 +41,7 @@ fn reduced(k: &mut ScalarFn, x: Reg) -> (Reg, Reg) {
 
 /// `2^n` for an integer register in the range of normal numbers.
 fn power_of_two(k: &mut ScalarFn, n: Reg, like: Reg) -> Reg {
-    let (bias, shift) = if is_f32(k, like) {
-        (k.i32(127), 23)
-    } else {
-        (k.i64(1023), 52)
-    };
+    let (bias, shift) = if is_f32(k, like) { (k.i32(127), 23) } else { (k.i64(1023), 52) };
     let e = k.int_add(n, bias);
     let bits = k.shift_left(e, shift);
     k.bitcast(bits, k.ty(like))
@@ -64,11 +55,7 @@ fn two_powers(k: &mut ScalarFn, n: Reg, like: Reg) -> (Reg, Reg) {
 }
 
 fn limits(k: &ScalarFn, x: Reg) -> (f64, f64) {
-    if is_f32(k, x) {
-        (-105.0, 90.0)
-    } else {
-        (-750.0, 711.0)
-    }
+    if is_f32(k, x) { (-105.0, 90.0) } else { (-750.0, 711.0) }
 }
 
 /// `e^x`; infinity above the range, 0 below, gradual underflow.

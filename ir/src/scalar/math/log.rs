@@ -4,11 +4,7 @@ use super::super::{Compare, Inst, Reg, ScalarFn, ScalarType};
 use super::{exp::exp, is_f32, polynomial};
 
 // (log((1+s)/(1-s)) - 2s) / s^3 in s^2, for (1+s)/(1-s) in [sqrt(1/2), sqrt(2)]
-const LOG_F32: [f64; 3] = [
-    0.295807504012850695,
-    0.399887629105941862,
-    0.666666850827279767,
-];
+const LOG_F32: [f64; 3] = [0.295807504012850695, 0.399887629105941862, 0.666666850827279767];
 const LOG_F64: [f64; 8] = [
     0.130877147473975417,
     0.132686690051113847,
@@ -24,16 +20,8 @@ const LOG_F64: [f64; 8] = [
 /// mantissa in `[sqrt(1/2), sqrt(2))`.
 fn split(k: &mut ScalarFn, x: Reg) -> (Reg, Reg) {
     let ty = k.ty(x);
-    let (int, shift) = if is_f32(k, x) {
-        (ScalarType::I32, 23)
-    } else {
-        (ScalarType::I64, 52)
-    };
-    let root = if is_f32(k, x) {
-        k.i32(0x3f35_04f3)
-    } else {
-        k.i64(0x3fe6_a09e_667f_3bcd)
-    };
+    let (int, shift) = if is_f32(k, x) { (ScalarType::I32, 23) } else { (ScalarType::I64, 52) };
+    let root = if is_f32(k, x) { k.i32(0x3f35_04f3) } else { k.i64(0x3fe6_a09e_667f_3bcd) };
     let bits = k.bitcast(x, int);
     let above = k.int_sub(bits, root);
     let e = k.shift_right_signed(above, shift);
@@ -46,11 +34,7 @@ fn split(k: &mut ScalarFn, x: Reg) -> (Reg, Reg) {
 
 /// An integer register of small magnitude as a float, without a conversion instruction.
 fn small_int_to_float(k: &mut ScalarFn, n: Reg, ty: ScalarType) -> Reg {
-    let magic = if ty == ScalarType::F32 {
-        12_582_912.0
-    } else {
-        6_755_399_441_055_744.0
-    };
+    let magic = if ty == ScalarType::F32 { 12_582_912.0 } else { 6_755_399_441_055_744.0 };
     let magic = k.float(ty, magic);
     let bits = k.bitcast(magic, k.ty(n));
     let t = k.int_add(n, bits);
@@ -66,11 +50,7 @@ pub fn log(k: &mut ScalarFn, x: Reg) -> Reg {
     } else {
         (f64::MIN_POSITIVE, 4_503_599_627_370_496.0, 52.0)
     };
-    let (smallest, lift, lift_log2) = (
-        k.float(ty, smallest),
-        k.float(ty, lift),
-        k.float(ty, lift_log2),
-    );
+    let (smallest, lift, lift_log2) = (k.float(ty, smallest), k.float(ty, lift), k.float(ty, lift_log2));
     let zero = k.zero(ty);
     let tiny = k.compare(Compare::Lt, x, smallest);
     let lifted = k.mul(x, lift);
@@ -178,12 +158,7 @@ fn integer_power(k: &mut ScalarFn, x: Reg, n: i32) -> Reg {
 /// `sign * e^(y log|x|)`; the sign is that of an odd integer power.
 fn general_power(k: &mut ScalarFn, x: Reg, y: Reg) -> Reg {
     let ty = k.ty(x);
-    let (zero, one, two, half) = (
-        k.zero(ty),
-        k.float(ty, 1.0),
-        k.float(ty, 2.0),
-        k.float(ty, 0.5),
-    );
+    let (zero, one, two, half) = (k.zero(ty), k.float(ty, 1.0), k.float(ty, 2.0), k.float(ty, 0.5));
     let size = k.abs(x);
     let l = log(k, size);
     let t = k.mul(y, l);

@@ -48,16 +48,8 @@ fn clamp(k: &mut ScalarFn, x: Reg, low: f64, high: f64) -> Reg {
 /// `magnitude` with the sign of `sign`; the magnitude must not be negative.
 fn copy_sign(k: &mut ScalarFn, magnitude: Reg, sign: Reg) -> Reg {
     let ty = k.ty(sign);
-    let int = if ty == ScalarType::F32 {
-        ScalarType::I32
-    } else {
-        ScalarType::I64
-    };
-    let top = if ty == ScalarType::F32 {
-        k.i32(i32::MIN)
-    } else {
-        k.i64(i64::MIN)
-    };
+    let int = if ty == ScalarType::F32 { ScalarType::I32 } else { ScalarType::I64 };
+    let top = if ty == ScalarType::F32 { k.i32(i32::MIN) } else { k.i64(i64::MIN) };
     let (m, s) = (k.bitcast(magnitude, int), k.bitcast(sign, int));
     let s = k.and(s, top);
     let joined = k.or(m, s);

@@ -22,13 +22,7 @@ fn compiled(recipe: Recipe, ty: ScalarType) -> Compiled {
 }
 
 /// Worst error in units of the last place of an f32 result not below `floor`.
-fn worst_ulps(
-    recipe: Recipe,
-    truth: fn(f64) -> f64,
-    domain: (f64, f64),
-    floor: f64,
-    fused: bool,
-) -> f64 {
+fn worst_ulps(recipe: Recipe, truth: fn(f64) -> f64, domain: (f64, f64), floor: f64, fused: bool) -> f64 {
     let Compiled(k, y) = compiled(recipe, ScalarType::F32);
     let mut worst = (0.0f64, 0.0);
     let n = 40_000;
@@ -43,10 +37,7 @@ fn worst_ulps(
             worst = (if error.is_nan() { f64::INFINITY } else { error }, x.into());
         }
     }
-    println!(
-        "{domain:?} fused {fused}: {:.2} ulp at {}",
-        worst.0, worst.1
-    );
+    println!("{domain:?} fused {fused}: {:.2} ulp at {}", worst.0, worst.1);
     worst.0
 }
 
@@ -57,135 +48,31 @@ fn gelu_truth(x: f64) -> f64 {
 #[test]
 fn f32_recipes_keep_their_ulps() {
     let softplus_truth = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
-    type Row = (
-        &'static str,
-        Recipe,
-        fn(f64) -> f64,
-        &'static [(f64, f64)],
-        f64,
-        f64,
-    );
+    type Row = (&'static str, Recipe, fn(f64) -> f64, &'static [(f64, f64)], f64, f64);
     let rows: &[Row] = &[
-        (
-            "exp",
-            exp,
-            f64::exp,
-            &[(-87.0, 88.7), (-1.0, 1.0)],
-            0.0,
-            2.0,
-        ),
-        (
-            "expm1",
-            expm1,
-            f64::exp_m1,
-            &[(-20.0, 88.0), (-1.0, 1.0), (-1e-3, 1e-3)],
-            1e-37,
-            3.0,
-        ),
-        (
-            "log",
-            log,
-            f64::ln,
-            &[(1e-38, 1e-30), (1e-3, 3.0), (0.9, 1.1), (1.0, 1e30)],
-            1e-37,
-            2.0,
-        ),
-        (
-            "log1p",
-            log1p,
-            f64::ln_1p,
-            &[(-0.99, 3.0), (-1e-3, 1e-3), (0.0, 1e6)],
-            1e-37,
-            3.0,
-        ),
-        (
-            "tanh",
-            tanh,
-            f64::tanh,
-            &[(-10.0, 10.0), (-0.1, 0.1), (-1e-4, 1e-4)],
-            1e-37,
-            3.0,
-        ),
-        (
-            "erf",
-            erf,
-            libm::erf,
-            &[(-6.0, 6.0), (-1.0, 1.0), (-1e-3, 1e-3)],
-            1e-37,
-            3.0,
-        ),
-        (
-            "sigmoid",
-            sigmoid,
-            |x| 1.0 / (1.0 + (-x).exp()),
-            &[(-85.0, 85.0), (-4.0, 4.0)],
-            1e-37,
-            4.0,
-        ),
-        (
-            "silu",
-            silu,
-            |x| x / (1.0 + (-x).exp()),
-            &[(-80.0, 80.0), (-4.0, 4.0)],
-            1e-37,
-            4.0,
-        ),
-        (
-            "softplus",
-            softplus,
-            softplus_truth,
-            &[(-80.0, 80.0), (-4.0, 4.0)],
-            1e-37,
-            4.0,
-        ),
-        (
-            "gelu",
-            gelu,
-            gelu_truth,
-            &[(-6.0, 20.0), (-1.0, 1.0)],
-            1e-37,
-            32.0,
-        ),
-        (
-            "sin",
-            sin,
-            f64::sin,
-            &[(-131072.0, 131072.0), (-4.0, 4.0)],
-            1e-3,
-            2.0,
-        ),
-        (
-            "cos",
-            cos,
-            f64::cos,
-            &[(-131072.0, 131072.0), (-4.0, 4.0)],
-            1e-3,
-            2.0,
-        ),
-        (
-            "rsqrt",
-            rsqrt,
-            |x| 1.0 / x.sqrt(),
-            &[(1e-30, 1e-20), (0.1, 10.0)],
-            0.0,
-            2.0,
-        ),
+        ("exp", exp, f64::exp, &[(-87.0, 88.7), (-1.0, 1.0)], 0.0, 2.0),
+        ("expm1", expm1, f64::exp_m1, &[(-20.0, 88.0), (-1.0, 1.0), (-1e-3, 1e-3)], 1e-37, 3.0),
+        ("log", log, f64::ln, &[(1e-38, 1e-30), (1e-3, 3.0), (0.9, 1.1), (1.0, 1e30)], 1e-37, 2.0),
+        ("log1p", log1p, f64::ln_1p, &[(-0.99, 3.0), (-1e-3, 1e-3), (0.0, 1e6)], 1e-37, 3.0),
+        ("tanh", tanh, f64::tanh, &[(-10.0, 10.0), (-0.1, 0.1), (-1e-4, 1e-4)], 1e-37, 3.0),
+        ("erf", erf, libm::erf, &[(-6.0, 6.0), (-1.0, 1.0), (-1e-3, 1e-3)], 1e-37, 3.0),
+        ("sigmoid", sigmoid, |x| 1.0 / (1.0 + (-x).exp()), &[(-85.0, 85.0), (-4.0, 4.0)], 1e-37, 4.0),
+        ("silu", silu, |x| x / (1.0 + (-x).exp()), &[(-80.0, 80.0), (-4.0, 4.0)], 1e-37, 4.0),
+        ("softplus", softplus, softplus_truth, &[(-80.0, 80.0), (-4.0, 4.0)], 1e-37, 4.0),
+        ("gelu", gelu, gelu_truth, &[(-6.0, 20.0), (-1.0, 1.0)], 1e-37, 32.0),
+        ("sin", sin, f64::sin, &[(-131072.0, 131072.0), (-4.0, 4.0)], 1e-3, 2.0),
+        ("cos", cos, f64::cos, &[(-131072.0, 131072.0), (-4.0, 4.0)], 1e-3, 2.0),
+        ("rsqrt", rsqrt, |x| 1.0 / x.sqrt(), &[(1e-30, 1e-20), (0.1, 10.0)], 0.0, 2.0),
     ];
     for (name, recipe, truth, domains, floor, bound) in rows {
         for domain in *domains {
             print!("{name} ");
             let fused = worst_ulps(*recipe, *truth, *domain, *floor, true);
-            assert!(
-                fused <= *bound,
-                "{name} on {domain:?}: {fused} ulp, allowed {bound}"
-            );
+            assert!(fused <= *bound, "{name} on {domain:?}: {fused} ulp, allowed {bound}");
             let reduced_far = domain.1 > 1e4 && ["sin", "cos"].contains(name);
             if !reduced_far {
                 let plain = worst_ulps(*recipe, *truth, *domain, *floor, false);
-                assert!(
-                    plain <= 2.0 * bound + 4.0,
-                    "{name} on {domain:?} without fma: {plain} ulp"
-                );
+                assert!(plain <= 2.0 * bound + 4.0, "{name} on {domain:?} without fma: {plain} ulp");
             }
         }
     }
@@ -249,22 +136,13 @@ fn special_values() {
     ] {
         assert!(f(recipe, f64::NAN).is_nan());
     }
-    assert_eq!(
-        (f(exp, -inf), f(exp, inf), f(exp, 200.0), f(exp, -200.0)),
-        (0.0, inf, inf, 0.0)
-    );
+    assert_eq!((f(exp, -inf), f(exp, inf), f(exp, 200.0), f(exp, -200.0)), (0.0, inf, inf, 0.0));
     assert_eq!((f(log, 0.0), f(log, inf)), (-inf, inf));
     assert!(f(log, -1.0).is_nan());
-    assert_eq!(
-        (f(tanh, inf), f(tanh, -inf), f(tanh, 0.0)),
-        (1.0, -1.0, 0.0)
-    );
+    assert_eq!((f(tanh, inf), f(tanh, -inf), f(tanh, 0.0)), (1.0, -1.0, 0.0));
     assert_eq!((f(sigmoid, inf), f(sigmoid, -inf)), (1.0, 0.0));
     assert_eq!((f(erf, inf), f(erf, -inf)), (1.0, -1.0));
-    assert_eq!(
-        (f(expm1, -inf), f(expm1, inf), f(log1p, inf), f(log1p, -1.0)),
-        (-1.0, inf, inf, -inf)
-    );
+    assert_eq!((f(expm1, -inf), f(expm1, inf), f(log1p, inf), f(log1p, -1.0)), (-1.0, inf, inf, -inf));
     assert_eq!((f(softplus, inf), f(softplus, -inf)), (inf, 0.0));
 }
 
@@ -276,21 +154,11 @@ fn powers() {
         let y = pow(&mut k, a, b);
         k.eval(&[Scalar::F64(x), Scalar::F64(n)])[y.0 as usize].as_f64()
     };
-    for (x, n) in [
-        (2.0, 3.0),
-        (-2.0, 3.0),
-        (-2.0, 2.0),
-        (0.0, 2.0),
-        (5.0, 0.0),
-        (1.0, 7.5),
-        (2.5, -1.5),
-        (0.0, -1.0),
-    ] {
+    for (x, n) in
+        [(2.0, 3.0), (-2.0, 3.0), (-2.0, 2.0), (0.0, 2.0), (5.0, 0.0), (1.0, 7.5), (2.5, -1.5), (0.0, -1.0)]
+    {
         let (got, want) = (f(x, n), x.powf(n));
-        assert!(
-            (got - want).abs() <= 1e-13 * want.abs() || got == want,
-            "{x}^{n} = {got}, want {want}"
-        );
+        assert!((got - want).abs() <= 1e-13 * want.abs() || got == want, "{x}^{n} = {got}, want {want}");
     }
     assert!(f(-2.0, 0.5).is_nan());
 }

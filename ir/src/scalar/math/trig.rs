@@ -4,16 +4,8 @@ use super::super::{Compare, Reg, ScalarFn, ScalarType};
 use super::{is_f32, nearest_integer, polynomial};
 
 // (sin(x) - x) / x^3 and (cos(x) - 1 + x^2/2) / x^4 in x^2, for |x| <= pi/4
-const SIN_F32: [f64; 3] = [
-    -0.000195868827657020457,
-    0.00833274359518182404,
-    -0.166666646382098551,
-];
-const COS_F32: [f64; 3] = [
-    0.0000245469318413320709,
-    -0.00138882983509400128,
-    0.0416666646353524596,
-];
+const SIN_F32: [f64; 3] = [-0.000195868827657020457, 0.00833274359518182404, -0.166666646382098551];
+const COS_F32: [f64; 3] = [0.0000245469318413320709, -0.00138882983509400128, 0.0416666646353524596];
 const SIN_F64: [f64; 7] = [
     -7.58645594001797296e-13,
     1.60585275194377285e-10,
@@ -50,11 +42,7 @@ fn half_pi_parts(ty: ScalarType) -> [f64; 3] {
         let middle = f64::from((std::f64::consts::FRAC_PI_2 - high) as f32);
         [high, middle, std::f64::consts::FRAC_PI_2 - high - middle]
     } else {
-        [
-            std::f64::consts::FRAC_PI_2,
-            6.123_233_995_736_766e-17,
-            -1.497_384_904_859_169_8e-33,
-        ]
+        [std::f64::consts::FRAC_PI_2, 6.123_233_995_736_766e-17, -1.497_384_904_859_169_8e-33]
     }
 }
 
@@ -72,11 +60,7 @@ fn quadrant(k: &mut ScalarFn, x: Reg, turns: i32) -> Reg {
     let (s, c) = sin_cos(k, r);
     let int = k.ty(n_int);
     let number = |k: &mut ScalarFn, n: i32| {
-        if int == ScalarType::I32 {
-            k.i32(n)
-        } else {
-            k.i64(n.into())
-        }
+        if int == ScalarType::I32 { k.i32(n) } else { k.i64(n.into()) }
     };
     let shift = number(k, turns);
     let q = k.int_add(n_int, shift);
@@ -92,11 +76,8 @@ fn quadrant(k: &mut ScalarFn, x: Reg, turns: i32) -> Reg {
 
 fn sin_cos(k: &mut ScalarFn, r: Reg) -> (Reg, Reg) {
     let ty = k.ty(r);
-    let (sine, cosine): (&[f64], &[f64]) = if is_f32(k, r) {
-        (&SIN_F32, &COS_F32)
-    } else {
-        (&SIN_F64, &COS_F64)
-    };
+    let (sine, cosine): (&[f64], &[f64]) =
+        if is_f32(k, r) { (&SIN_F32, &COS_F32) } else { (&SIN_F64, &COS_F64) };
     let z = k.mul(r, r);
     let p = polynomial(k, sine, z);
     let cube = k.mul(z, r);
