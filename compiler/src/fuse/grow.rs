@@ -1,0 +1,280 @@
+//! Growing groups, op by op in topological order.
+
+use super::{Class, Fusion, Group, ReductionKind};
+use evenkeel_ir::{Axes, Graph, NodeId, Op, Shape, Value};
+use std::collections::BTreeSet;
+
+/// Groups larger than this stop growing: register pressure and compile time.
+const MAX_NODES: usize = 160;
+/// Up to this many elements a tensor is reduced to one number as a single row.
+const SINGLE_ROW: u64 = 16_384;
+
+/// A unit of the dependence order: a group or a node outside groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Unit {
+    Group(usize),
+    Node(u32),
+}
+
+struct Grower<'a> {
+    graph: &'a Graph,
+    users: Vec<Vec<NodeId>>,
+    fusion: Fusion,
+    /// Merged groups point to the group that took them over.
+    merged: Vec<usize>,
+}
+
+pub(super) fn grow(graph: &Graph, classes: Vec<Class>, enabled: bool) -> Fusion {
+    let n = graph.nodes().len();
+    let fusion = Fusion {
+        classes,
+        groups: Vec::new(),
+        group_of: vec![None; n],
+        reductions: vec![None; n],
+        stored: vec![false; n],
+        refusals: Vec::new(),
+    };
+    let mut grower = Grower { graph, users: graph.users(), fusion, merged: Vec::new() };
+    for (id, _) in graph.iter() {
+        if grower.fusion.classes[id.0 as usize].is_compute() {
+            grower.place(id, enabled);
+        }
+    }
+    grower.finish()
+}
+
+/// What a node asks of the group that it joins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fit {
+    /// A value on the whole space, or on the rows of a group with these reduced axes.
+    Element,
+    /// A reduction over these axes whose result the group uses.
+    Row(Axes),
+    /// A reduction over these axes that leaves the group.
+    Accumulated(Axes),
+}
+
+impl Grower<'_> {
+    fn resolve(&self, mut group: usize) -> usize {
+        while self.merged[group] != group {
+            group = self.merged[group];
+        }
+        group
+    }
+
+    fn group_of(&self, id: NodeId) -> Option<usize> {
+        self.fusion.group_of[id.0 as usize].map(|g| self.resolve(g))
+    }
+
+    fn place(&mut self, id: NodeId, enabled: bool) {
+        let (space, fit) = self.wish(id);
+        let candidates = if enabled { self.candidates(id) } else { BTreeSet::new() };
+        let mut home: Option<usize> = None;
+        let mut refusal = None;
+        for candidate in candidates {
+            match self.obstacle(candidate, id, &space, fit, home) {
+                Some(reason) => refusal = reason.or(refusal),
+                None => home = Some(home.map_or(candidate, |h| self.merge(h, candidate))),
+            }
+        }
+        let group = home.unwrap_or_else(|| self.open(&space));
+        if let (None, Some(reason)) = (home, refusal) {
+            self.fusion.refusals.push((id, reason));
+        }
+        self.join(group, id, fit);
+    }
+
+    fn open(&mut self, space: &Shape) -> usize {
+        self.fusion.groups.push(Group { space: space.clone(), reduced: None, nodes: Vec::new() });
+        self.merged.push(self.merged.len());
+        self.merged.len() - 1
+    }
+
+    fn join(&mut self, group: usize, id: NodeId, fit: Fit) {
+        let rank = self.fusion.groups[group].space.rank();
+        let g = &mut self.fusion.groups[group];
+        match fit {
+            Fit::Row(axes) => g.reduced = Some(axes),
+            Fit::Accumulated(axes) => g.reduced = g.reduced.or(Some(others(axes, rank))),
+            Fit::Element => {}
+        }
+        g.nodes.push(id);
+        self.fusion.group_of[id.0 as usize] = Some(group);
+        self.fusion.reductions[id.0 as usize] = match fit {
+            Fit::Row(_) => Some(ReductionKind::Row),
+            Fit::Accumulated(_) => Some(ReductionKind::Accumulated),
+            Fit::Element => None,
+        };
+    }
+
+    /// The index space that a node needs and its role there.
+    fn wish(&self, id: NodeId) -> (Shape, Fit) {
+        let node = self.graph.node(id);
+        let Op::Reduce(_, axes) = node.op else {
+            return (node.types[0].shape.clone(), Fit::Element);
+        };
+        let space = self.graph.ty(node.inputs[0]).shape.clone();
+        let whole = axes == Axes::all(space.rank());
+        let small = space.elements().known().is_some_and(|n| n <= SINGLE_ROW);
+        let one_row = whole && (space.rank() == 1 || (small && self.rejoins(id, &space)));
+        let row = if whole { one_row } else { self.rejoins(id, &space) };
+        (space, if row { Fit::Row(axes) } else { Fit::Accumulated(axes) })
+    }
+
+    /// Does a pointwise op bring the result of this reduction back to the whole space?
+    fn rejoins(&self, id: NodeId, space: &Shape) -> bool {
+        let own = &self.graph.node(id).types[0].shape;
+        let mut queue = vec![id];
+        let mut seen = BTreeSet::new();
+        while let Some(next) = queue.pop() {
+            for &user in &self.users[next.0 as usize] {
+                let (class, shape) = (self.fusion.classes[user.0 as usize], &self.graph.node(user).types[0].shape);
+                if class == Class::Pointwise && shape == space && shape != own {
+                    return true;
+                }
+                if class == Class::Pointwise && shape == own && seen.insert(user) {
+                    queue.push(user);
+                }
+            }
+        }
+        false
+    }
+
+    /// Groups that compute an operand, and groups that read the same large operand.
+    fn candidates(&self, id: NodeId) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        for input in &self.graph.node(id).inputs {
+            found.extend(self.group_of(input.node));
+            let shared = self.graph.ty(*input).shape.rank() > 0;
+            let uniform = matches!(self.fusion.classes[input.node.0 as usize], Class::Uniform | Class::Generated);
+            if shared && !uniform {
+                found.extend(self.users[input.node.0 as usize].iter().filter_map(|&user| self.group_of(user)));
+            }
+        }
+        found
+    }
+
+    /// Why a node cannot join a group: `None` if it can; the reason is only given where a
+    /// reader would have expected the fusion.
+    #[allow(clippy::option_option)]
+    fn obstacle(&self, group: usize, id: NodeId, space: &Shape, fit: Fit, home: Option<usize>) -> Option<Option<&'static str>> {
+        let g = &self.fusion.groups[group];
+        if !fits(g, space, fit) {
+            let same_space = g.space == *space;
+            return Some(same_space.then_some("it reduces over other axes"));
+        }
+        if let Some(home) = home {
+            let h = &self.fusion.groups[home];
+            if h.space != g.space || !compatible(h.reduced, g.reduced) {
+                return Some(None);
+            }
+        }
+        if g.nodes.len() + home.map_or(0, |h| self.fusion.groups[h].nodes.len()) >= MAX_NODES {
+            return Some(Some("the kernel has reached its largest size"));
+        }
+        if self.reads_accumulated(id, group) {
+            return Some(Some("it needs a sum over rows that is complete only when the kernel ends"));
+        }
+        if self.would_cycle(group, id, home) {
+            return Some(Some("a step between them needs the kernel's result"));
+        }
+        None
+    }
+
+    fn reads_accumulated(&self, id: NodeId, group: usize) -> bool {
+        self.graph.node(id).inputs.iter().any(|input| {
+            let accumulated = self.fusion.reductions[input.node.0 as usize] == Some(ReductionKind::Accumulated);
+            accumulated && self.group_of(input.node) == Some(group)
+        })
+    }
+
+    /// Would joining make the group wait for itself through something outside?
+    fn would_cycle(&self, group: usize, id: NodeId, home: Option<usize>) -> bool {
+        let inside = |unit: Unit| unit == Unit::Group(group) || home.is_some_and(|h| unit == Unit::Group(h));
+        let mut queue: Vec<Unit> = Vec::new();
+        let direct = self.graph.node(id).inputs.iter().map(|v| self.unit(v.node));
+        let of_members = [Some(group), home].into_iter().flatten().flat_map(|g| self.operands_of(Unit::Group(g)));
+        queue.extend(direct.chain(of_members).filter(|&unit| !inside(unit)));
+        let mut seen = BTreeSet::new();
+        while let Some(unit) = queue.pop() {
+            if !seen.insert(unit) {
+                continue;
+            }
+            for next in self.operands_of(unit) {
+                if inside(next) {
+                    return true;
+                }
+                queue.push(next);
+            }
+        }
+        false
+    }
+
+    fn unit(&self, id: NodeId) -> Unit {
+        self.group_of(id).map_or(Unit::Node(id.0), Unit::Group)
+    }
+
+    fn operands_of(&self, unit: Unit) -> Vec<Unit> {
+        let of = |id: NodeId| self.graph.node(id).inputs.iter().map(|v: &Value| self.unit(v.node)).collect::<Vec<_>>();
+        match unit {
+            Unit::Node(id) => of(NodeId(id)),
+            Unit::Group(g) => {
+                let nodes = &self.fusion.groups[g].nodes;
+                nodes.iter().flat_map(|&id| of(id)).filter(|&u| u != unit).collect()
+            }
+        }
+    }
+
+    /// Moves the members of `from` to `into`.
+    fn merge(&mut self, into: usize, from: usize) -> usize {
+        let taken = std::mem::take(&mut self.fusion.groups[from].nodes);
+        let reduced = self.fusion.groups[from].reduced;
+        let g = &mut self.fusion.groups[into];
+        g.nodes.extend(taken);
+        g.nodes.sort_unstable();
+        g.reduced = g.reduced.or(reduced);
+        self.merged[from] = into;
+        into
+    }
+
+    fn finish(mut self) -> Fusion {
+        let mut number = vec![None; self.fusion.groups.len()];
+        let mut kept = Vec::new();
+        for (i, group) in self.fusion.groups.iter().enumerate() {
+            if !group.nodes.is_empty() {
+                number[i] = Some(kept.len());
+                kept.push(group.clone());
+            }
+        }
+        for id in 0..self.fusion.group_of.len() {
+            self.fusion.group_of[id] = self.group_of(NodeId(id as u32)).and_then(|g| number[g]);
+        }
+        self.fusion.groups = kept;
+        self.fusion
+    }
+}
+
+fn others(axes: Axes, rank: usize) -> Axes {
+    Axes::new((0..rank).filter(|&axis| !axes.contains(axis)))
+}
+
+fn compatible(a: Option<Axes>, b: Option<Axes>) -> bool {
+    a.is_none() || b.is_none() || a == b
+}
+
+/// Can a node with this wish be a member, dependences aside?
+fn fits(group: &Group, space: &Shape, fit: Fit) -> bool {
+    let row_shape = |axes: Axes| group.space.reduced(&axes);
+    match fit {
+        Fit::Element => *space == group.space || group.reduced.is_some_and(|axes| *space == row_shape(axes)),
+        Fit::Row(axes) => *space == group.space && compatible(group.reduced, Some(axes)),
+        Fit::Accumulated(axes) => {
+            let parallel = |reduced: Axes| others(reduced, space.rank());
+            let reduced = group.reduced.unwrap_or(others(axes, space.rank()));
+            // all parallel axes, and the reduced axes all or not at all
+            let covers = parallel(reduced).iter().all(|axis| axes.contains(axis));
+            let rest = reduced.iter().filter(|&axis| axes.contains(axis)).count();
+            *space == group.space && covers && (rest == 0 || rest == reduced.len())
+        }
+    }
+}
