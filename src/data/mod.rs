@@ -11,10 +11,12 @@
 mod batches;
 mod csv;
 mod digits;
+mod error;
 
 pub use self::batches::shuffled;
-pub use self::csv::{DataError, MAX_CLASSES, read_csv};
+pub use self::csv::read_csv;
 pub use self::digits::digits;
+pub use self::error::{DataError, MAX_CLASSES};
 
 /// Labeled samples for classification, held on the host.
 #[derive(Debug, Clone, PartialEq)]
