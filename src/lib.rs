@@ -1,1 +1,7 @@
 //! evenkeel.
+
+// The derive macros name this crate by path, also from within.
+extern crate self as evenkeel;
+
+pub mod data;
+pub mod nn;

@@ -1,0 +1,4 @@
+//! The integration tests, in one binary: a module per subject.
+
+mod parameters;
+mod tidy;
