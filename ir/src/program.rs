@@ -97,6 +97,8 @@ pub struct Launch {
     pub buffers: SmallVec<[BufferId; 8]>,
     /// Run-time numbers that follow the buffer addresses in the argument block.
     pub numbers: SmallVec<[Stride; 8]>,
+    /// Arguments that hold one partial result per chunk, with the elements of one.
+    pub partials: SmallVec<[(u32, Extent); 2]>,
     /// How rows are divided.
     pub chunking: Chunking,
 }
