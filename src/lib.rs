@@ -4,4 +4,5 @@
 extern crate self as evenkeel;
 
 pub mod data;
+pub mod host;
 pub mod nn;
