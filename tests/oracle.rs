@@ -145,3 +145,72 @@ fn products_with_epilogues() {
         check(&graph, &[numbers(&[rows, 33], 1), numbers(&[20, 33], 2), numbers(&[20], 3)], 1e-5);
     }
 }
+
+/// Adds the gradients of `sum(y * cotangent)` towards the first inputs of a graph.
+pub fn with_gradients(graph: &Graph, wrt: usize) -> Graph {
+    let mut b = GraphBuilder::new();
+    let inputs: Vec<Value> = graph.inputs().iter().map(|i| b.input(i.name.clone(), i.ty.clone())).collect();
+    let map = evenkeel_compiler::grad::inline(&mut b, graph, &inputs);
+    let mut outputs = Vec::new();
+    let mut seeds = Vec::new();
+    for (name, value) in graph.outputs() {
+        let cotangent = b.input(format!("cotangent.{name}"), graph.ty(*value).clone());
+        seeds.push((*value, cotangent));
+        outputs.push((name.clone(), map[value.node.0 as usize][value.result as usize]));
+    }
+    let at = |i: usize| graph.iter().find(|(_, n)| n.op == Op::Input(i as u32)).map(|(id, _)| id).unwrap();
+    let wrt: Vec<Value> = (0..wrt).map(|i| Value { node: at(i), result: 0 }).collect();
+    let backward = evenkeel_compiler::grad::backward(&mut b, graph, &map, &seeds, &wrt).unwrap();
+    for (i, gradient) in backward.gradients.iter().enumerate() {
+        outputs.push((format!("grad.{}", graph.inputs()[i].name), *gradient));
+    }
+    b.finish(outputs)
+}
+
+#[test]
+fn gradients_of_composites_match() {
+    for &composite in Composite::ALL {
+        let def = composite.def();
+        if composite == Composite::ArgMax {
+            continue;
+        }
+        for axes in [Axes::new([1]), Axes::new([0])] {
+            let mut attrs = Attrs::over(axes);
+            if def.attrs.contains(&evenkeel_ir::op::Attr::Eps) {
+                attrs = attrs.eps(1e-3, EpsKind::Inside);
+            }
+            let mut b = GraphBuilder::new();
+            let mut inputs = vec![b.input("x", batch_by(21))];
+            inputs.extend(def.inputs[1..].iter().map(|&name| b.input(name, fixed(&[21]))));
+            let y = b.op(Op::Composite(composite, attrs), &inputs);
+            let row = b.ty(y).shape[1].is_one();
+            let column = b.ty(y).shape[0].is_one();
+            let graph = with_gradients(&single(b, y), inputs.len());
+            for rows in [2, 5, 130] {
+                let mut data = vec![numbers(&[rows, 21], 3)];
+                data.extend((1..inputs.len()).map(|i| numbers(&[21], 10 + i as u64)));
+                data.push(numbers(&[if column { 1 } else { rows }, if row { 1 } else { 21 }], 30));
+                check(&graph, &data, 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn layer_norm_is_one_kernel_forward_and_one_backward() {
+    let mut b = GraphBuilder::new();
+    let (x, gain, bias) = (b.input("x", batch_by(256)), b.input("gain", fixed(&[256])), b.input("bias", fixed(&[256])));
+    let attrs = Attrs::over(Axes::new([1])).eps(1e-5, EpsKind::Inside);
+    let y = b.composite(Composite::LayerNorm, &[x, gain, bias], attrs);
+    let forward = single(b, y);
+    let both = with_gradients(&forward, 3);
+    let report = |graph: &Graph| compile(graph, &host_target(1), &Options::default()).unwrap().report.to_string();
+    insta::assert_snapshot!(report(&forward), @r"
+    steps: 1 kernels, 0 products, 0 combine steps, 0 copies or fills
+      g0_add: rows [N] of [256], phases 3, reads 3, writes 1, fuses 27 ops
+    ");
+    insta::assert_snapshot!(report(&both), @r"
+    steps: 1 kernels, 0 products, 1 combine steps, 0 copies or fills
+      g0_add_mul_sum: rows [N] of [256], phases 4, reads 4, writes 4, fuses 41 ops
+    ");
+}

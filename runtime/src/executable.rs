@@ -187,11 +187,14 @@ impl Executable {
                 });
             }
             Step::Product { product, epilogue } => self.product(context, place, product, epilogue.as_ref(), batch),
-            Step::Combine { op, partials, out, elements, chunking } => {
-                let (from, to) = (context.addresses[partials.0 as usize], context.addresses[out.0 as usize]);
-                let dtype = self.program.buffers[out.0 as usize].dtype;
-                let (n, chunks) = (elements.at(batch) as usize, chunking.at(batch).1 as usize);
-                combine(*op, dtype, from, to, n, chunks);
+            Step::Combine { parts, chunking } => {
+                let chunks = chunking.at(batch).1 as usize;
+                for part in parts {
+                    let address = |buffer: BufferId| context.addresses[buffer.0 as usize];
+                    let dtype = self.program.buffers[part.out.0 as usize].dtype;
+                    let elements = part.elements.at(batch) as usize;
+                    combine(part.op, dtype, address(part.partials), address(part.out), elements, chunks);
+                }
             }
             Step::Copy { from, to } => {
                 let (source, target) = (context.addresses[from.0 as usize], context.addresses[to.0 as usize]);

@@ -2,7 +2,7 @@
 
 use super::{Class, Fusion, ReductionKind};
 use crate::lower::product::operand;
-use crate::lower::view::resolve;
+use crate::lower::view::{dense_base, resolve};
 use evenkeel_ir::kernel::Stride;
 use evenkeel_ir::{Graph, NodeId, Op, Value};
 
@@ -24,7 +24,7 @@ pub(super) fn store(graph: &Graph, fusion: &mut Fusion, enabled: bool) {
 /// views; views that no strided access can follow.
 fn mark_required(graph: &Graph, fusion: &mut Fusion) {
     for (_, value) in graph.outputs() {
-        fusion.stored[value.node.0 as usize] = true;
+        fusion.stored[dense_base(graph, *value).0 as usize] = true;
     }
     for (id, node) in graph.iter() {
         let i = id.0 as usize;

@@ -3,11 +3,12 @@
 use super::epilogue::Entry;
 use super::{Plan, Planned, Unit, Work, chunking};
 use crate::lower::product::{Operand, Sizes};
+use crate::lower::view::dense_base;
 use crate::lower::{Lowered, Slot};
 use evenkeel_ir::program::{
-    Buffer, BufferId, Launch, MAX_CHUNKS, Matrix, Port, Product, Program, Step, Storage,
+    Buffer, BufferId, Launch, MAX_CHUNKS, Matrix, Part, Port, Product, Program, Step, Storage,
 };
-use evenkeel_ir::{DType, Extent, Graph, NodeId, Op, Reduce, Value};
+use evenkeel_ir::{DType, Extent, Graph, NodeId, Op, Value};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
@@ -75,17 +76,17 @@ impl Assembler<'_> {
             let ty = self.graph.ty(*value);
             let (dtype, elements) = (ty.dtype, ty.shape.elements());
             let update = updates.iter().position(|&(o, _)| o == number);
-            let is_input = matches!(self.graph.op(*value), Op::Input(_));
-            let same = update.is_some_and(|u| *self.graph.op(*value) == Op::Input(updates[u].1 as u32));
-            if same {
+            let base = dense_base(self.graph, *value);
+            let source = &self.graph.node(base).op;
+            if update.is_some_and(|u| *source == Op::Input(updates[u].1 as u32)) {
                 continue;
             }
             let buffer = self.add_buffer(name.clone(), dtype, elements, Storage::Output(number as u32));
-            let direct = update.is_none_or(|u| in_place[u]);
-            if is_input || !direct || self.stored.contains_key(&value.node) {
-                copies.push((value.node, buffer));
+            let direct = update.is_none_or(|u| in_place[u]) && !matches!(source, Op::Input(_));
+            if !direct || self.stored.contains_key(&base) {
+                copies.push((base, buffer));
             } else {
-                self.stored.insert(value.node, buffer);
+                self.stored.insert(base, buffer);
             }
         }
         copies
@@ -164,11 +165,14 @@ impl Assembler<'_> {
 
     fn combines(&mut self, lowered: &Lowered, multiple: u64) {
         let chunks = chunking(&lowered.kernel, multiple, lowered.single);
-        let list: Vec<(NodeId, Reduce)> = lowered.combines.clone();
-        for (id, op) in list {
+        let mut parts = Vec::new();
+        for &(id, op) in &lowered.combines {
             let (partials, out) = (self.slot(Slot::Partial(id)), self.buffer(id));
             let elements = self.graph.node(id).types[0].shape.elements();
-            self.program.steps.push(Step::Combine { op, partials, out, elements, chunking: chunks });
+            parts.push(Part { op, partials, out, elements });
+        }
+        if !parts.is_empty() {
+            self.program.steps.push(Step::Combine { parts, chunking: chunks });
         }
     }
 
@@ -236,7 +240,7 @@ fn touched(step: &Step) -> Vec<BufferId> {
             let own = [product.lhs.buffer, product.rhs.buffer, product.out.buffer];
             own.into_iter().chain(epilogue.iter().flat_map(|launch| launch.buffers.iter().copied())).collect()
         }
-        Step::Combine { partials, out, .. } => vec![*partials, *out],
+        Step::Combine { parts, .. } => parts.iter().flat_map(|part| [part.partials, part.out]).collect(),
         Step::Copy { from, to } => vec![*from, *to],
         Step::Zero { buffer } => vec![*buffer],
     }

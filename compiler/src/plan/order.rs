@@ -4,6 +4,7 @@ use super::{Unit, Work};
 use evenkeel_ir::kernel::Role;
 use evenkeel_ir::{Graph, NodeId, Op};
 use crate::lower::Slot;
+use crate::lower::view::dense_base;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Orders units; also says which updates can be written straight into their input.
@@ -31,11 +32,11 @@ fn try_in_place(
     output: usize,
     input: usize,
 ) -> bool {
-    let value = graph.outputs()[output].1;
-    let first_output = graph.outputs().iter().position(|(_, v)| *v == value) == Some(output);
+    let target = dense_base(graph, graph.outputs()[output].1);
+    let first_output = graph.outputs().iter().position(|(_, v)| dense_base(graph, *v) == target) == Some(output);
     let source = graph.iter().find(|(_, node)| node.op == Op::Input(input as u32)).map(|(id, _)| id);
-    let (Some(&unit), Some(source), true) = (writer.get(&value.node), source, first_output) else { return false };
-    if units[unit].reads.contains(&source) && !element_wise(&units[unit], source, value.node) {
+    let (Some(&unit), Some(source), true) = (writer.get(&target), source, first_output) else { return false };
+    if units[unit].reads.contains(&source) && !element_wise(&units[unit], source, target) {
         return false;
     }
     let readers: Vec<usize> = (0..units.len()).filter(|&u| u != unit && units[u].reads.contains(&source)).collect();
