@@ -1,4 +1,8 @@
-//! evenkeel.
+//! evenkeel: an autodiff compiler with a normalization IR.
+//!
+//! A model is a plain struct of parameters with a `forward` in ordinary Rust. A closure over it
+//! is traced into a tensor graph, differentiated, fused, compiled to machine code in
+//! milliseconds, and run as one program per training step.
 
 // The derive macros name this crate by path, also from within.
 extern crate self as evenkeel;
@@ -6,3 +10,5 @@ extern crate self as evenkeel;
 pub mod data;
 pub mod host;
 pub mod nn;
+pub mod prelude;
+pub mod trace;
