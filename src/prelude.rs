@@ -1,7 +1,8 @@
 //! What most programs use: `use evenkeel::prelude::*`.
 
 pub use crate::nn::{
-    BatchNorm, Dropout, Embedding, GroupNorm, LayerNorm, Linear, Module, Param, Parameters, RmsNorm, Rng, State,
+    BatchNorm, Dropout, Embedding, GroupNorm, LayerNorm, Linear, Module, Param, Parameters, RmsNorm, Rng,
+    State,
 };
 pub use crate::trace::{Mode, Var, trace, with_module};
 pub use evenkeel_ir::op::{BinaryMethods, UnaryMethods};
