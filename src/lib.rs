@@ -5,3 +5,5 @@ extern crate self as evenkeel;
 
 pub mod data;
 pub mod nn;
+pub mod optim;
+pub mod train;
