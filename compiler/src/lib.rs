@@ -3,4 +3,6 @@
 pub mod expand;
 pub mod fuse;
 pub mod grad;
+pub mod emit;
 pub mod lower;
+pub mod schedule;

@@ -1,0 +1,182 @@
+//! Vectors: splats, constants, and the steps that cross lanes.
+
+use super::frame::{Frame, Width};
+use cranelift::codegen::ir::ConstantData;
+use cranelift::prelude::{InstBuilder, MemFlagsData, Type, Value, types};
+use evenkeel_ir::Reduce;
+use evenkeel_ir::scalar::{Constant, Inst, Reg, ScalarType};
+
+const LITTLE: cranelift::codegen::ir::Endianness = cranelift::codegen::ir::Endianness::Little;
+
+impl Frame<'_, '_> {
+    /// Lanes of a vector of 4-byte elements.
+    pub(super) fn lanes(&self) -> i64 {
+        i64::from(self.schedule.vector_bytes / 4)
+    }
+
+    /// Is a register a vector at the width being emitted?
+    pub(super) fn width_of(&self, reg: Reg) -> Width {
+        let lane = self.schedule.lane_axis.map_or(0, |axis| 1 << axis);
+        if self.levels.dep[reg.0 as usize] & lane != 0 { self.width } else { Width::Scalar }
+    }
+
+    pub(super) fn clif_type(&self, ty: ScalarType, width: Width) -> Type {
+        match (ty, width) {
+            (ScalarType::F32, Width::Scalar) => types::F32,
+            (ScalarType::F32, Width::Vector) => types::F32X4,
+            (ScalarType::I32, Width::Scalar) => types::I32,
+            (ScalarType::I32 | ScalarType::Mask, Width::Vector) => types::I32X4,
+            (ScalarType::Mask, Width::Scalar) => types::I8,
+            (ScalarType::F64, _) => types::F64,
+            (ScalarType::I64, _) => types::I64,
+        }
+    }
+
+    pub(super) fn cast_bits(&mut self, ty: Type, value: Value) -> Value {
+        if self.b.func.dfg.value_type(value) == ty {
+            return value;
+        }
+        self.b.ins().bitcast(ty, MemFlagsData::new().with_endianness(LITTLE), value)
+    }
+
+    /// A scalar in every lane.
+    pub(super) fn splat(&mut self, value: Value, ty: ScalarType) -> Value {
+        let vector = self.clif_type(ty, Width::Vector);
+        if ty != ScalarType::Mask {
+            return self.b.ins().splat(vector, value);
+        }
+        let (ones, zeros) = (self.b.ins().iconst(types::I32, -1), self.b.ins().iconst(types::I32, 0));
+        let lanes = self.b.ins().select(value, ones, zeros);
+        self.b.ins().splat(vector, lanes)
+    }
+
+    pub(super) fn constant(&mut self, constant: Constant) -> Value {
+        match constant {
+            Constant::F32(bits) => self.b.ins().f32const(f32::from_bits(bits)),
+            Constant::F64(bits) => self.b.ins().f64const(f64::from_bits(bits)),
+            Constant::I32(x) => self.b.ins().iconst(types::I32, i64::from(x)),
+            Constant::I64(x) => self.b.ins().iconst(types::I64, x),
+            Constant::Mask(x) => self.b.ins().iconst(types::I8, i64::from(x)),
+        }
+    }
+
+    /// The neutral element of a reduction.
+    pub(super) fn identity(&mut self, op: Reduce, ty: ScalarType) -> Value {
+        match ty {
+            ScalarType::F32 => self.constant(Constant::F32((op.def().identity as f32).to_bits())),
+            ScalarType::F64 => self.constant(Constant::F64(op.def().identity.to_bits())),
+            _ => self.constant((op.def().identity_int)(ty)),
+        }
+    }
+
+    fn reduction(&self, reduction: usize) -> (Reduce, Reg, ScalarType) {
+        let r = &self.kernel.reductions[reduction];
+        (r.op, r.input, self.kernel.code.ty(r.input))
+    }
+
+    /// The start of a reduction: a vector when rows are lanes.
+    pub(super) fn neutral(&mut self, reduction: usize) -> Value {
+        let (op, input, ty) = self.reduction(reduction);
+        let identity = self.identity(op, ty);
+        let vertical = self.schedule.lane_axis.is_some_and(|axis| axis < self.kernel.parallel);
+        let vector = vertical && self.width_of(input) == Width::Vector;
+        if vector { self.splat(identity, ty) } else { identity }
+    }
+
+    /// The start of the lane-wise part of the reductions of a phase.
+    pub(super) fn neutral_vectors(&mut self, work: &super::loops::PhaseWork) -> Vec<Value> {
+        let mut starts = Vec::new();
+        for &reduction in &work.reductions {
+            let (op, _, ty) = self.reduction(reduction);
+            let identity = self.identity(op, ty);
+            starts.push(self.splat(identity, ty));
+        }
+        starts
+    }
+
+    /// Adds the current element to a running reduction.
+    pub(super) fn accumulate_register(&mut self, reduction: usize, total: Value) -> Value {
+        let (op, input, ty) = self.reduction(reduction);
+        let vector = self.b.func.dfg.value_type(total).is_vector();
+        let width = if vector { Width::Vector } else { Width::Scalar };
+        if let (Reduce::Sum, true, Inst::Mul(a, b)) = (op, ty.is_float(), self.kernel.code.inst(input)) {
+            if self.kept_pointer(input).is_none() {
+                let (a, b) = (self.register(a, width), self.register(b, width));
+                return self.multiply_add(a, b, total);
+            }
+        }
+        let value = self.register(input, width);
+        self.combine(op, ty, total, value)
+    }
+
+    pub(super) fn multiply_add(&mut self, a: Value, b: Value, c: Value) -> Value {
+        if self.fma {
+            return self.b.ins().fma(a, b, c);
+        }
+        let product = self.b.ins().fmul(a, b);
+        self.b.ins().fadd(product, c)
+    }
+
+    /// Combines two partial results.
+    pub(super) fn combine(&mut self, op: Reduce, ty: ScalarType, a: Value, b: Value) -> Value {
+        match (op, ty.is_float()) {
+            (Reduce::Sum, true) => self.b.ins().fadd(a, b),
+            (Reduce::Sum, false) => self.b.ins().iadd(a, b),
+            (Reduce::Max, true) => self.float_max(a, b),
+            (Reduce::Min, true) => self.float_min(a, b),
+            (Reduce::Max, false) => self.b.ins().smax(a, b),
+            (Reduce::Min, false) => self.b.ins().smin(a, b),
+        }
+    }
+
+    /// Combines values pairwise.
+    pub(super) fn tree(&mut self, reduction: usize, mut values: Vec<Value>, _lanes: bool) -> Value {
+        let (op, _, ty) = self.reduction(reduction);
+        while values.len() > 1 {
+            let mut next = Vec::new();
+            for pair in values.chunks(2) {
+                next.push(if pair.len() == 2 { self.combine(op, ty, pair[0], pair[1]) } else { pair[0] });
+            }
+            values = next;
+        }
+        values[0]
+    }
+
+    /// Reduces the lanes of a vector to a scalar.
+    ///
+    /// Steps across 128-bit parts use two instructions that nothing else here emits
+    /// (`avg_round` on bytes and on words of equal operands); code that widens vectors gives
+    /// them their meaning. At 16 bytes there are none.
+    pub(super) fn across_lanes(&mut self, reduction: usize, vector: Value) -> Value {
+        let (op, _, ty) = self.reduction(reduction);
+        let mut v = vector;
+        if self.schedule.vector_bytes == 64 {
+            let other = self.cross(v, types::I8X16);
+            v = self.combine(op, ty, v, other);
+        }
+        if self.schedule.vector_bytes >= 32 {
+            let other = self.cross(v, types::I16X8);
+            v = self.combine(op, ty, v, other);
+        }
+        for mask in [[8u8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15], [4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7]] {
+            let other = self.shuffled(v, mask);
+            v = self.combine(op, ty, v, other);
+        }
+        self.b.ins().extractlane(v, 0u8)
+    }
+
+    fn cross(&mut self, v: Value, marker: Type) -> Value {
+        let own = self.b.func.dfg.value_type(v);
+        let bits = self.cast_bits(marker, v);
+        let marked = self.b.ins().avg_round(bits, bits);
+        self.cast_bits(own, marked)
+    }
+
+    fn shuffled(&mut self, v: Value, mask: [u8; 16]) -> Value {
+        let own = self.b.func.dfg.value_type(v);
+        let mask = self.b.func.dfg.immediates.push(ConstantData::from(mask.as_slice()));
+        let bytes = self.cast_bits(types::I8X16, v);
+        let moved = self.b.ins().shuffle(bytes, bytes, mask);
+        self.cast_bits(own, moved)
+    }
+}

@@ -1,0 +1,358 @@
+//! Loop nests: rows, phases, reduced axes, lanes.
+
+use super::frame::{Frame, Pointer, Width};
+use cranelift::codegen::ir::BlockArg;
+use cranelift::prelude::{InstBuilder, IntCC, MemFlagsData, Value};
+use evenkeel_ir::Reduce;
+use evenkeel_ir::kernel::{Kernel, StoreKind, Stride};
+use evenkeel_ir::scalar::Reg;
+
+type LoopBody<'f, 'a, 'b> = &'f mut dyn FnMut(&mut Frame<'a, 'b>, Value, &[Value]) -> Vec<Value>;
+
+/// What a phase does in its loop over the row.
+#[derive(Clone, Debug)]
+pub(super) struct PhaseWork {
+    /// Reductions whose input belongs to the phase.
+    pub(super) reductions: Vec<usize>,
+    /// Stores along the row.
+    stores: Vec<usize>,
+    /// Kept values first computed in the phase.
+    kept: Vec<Reg>,
+}
+
+impl<'a, 'b> Frame<'a, 'b> {
+    /// A bottom-tested loop over `start..end` by `step`; gives the carried values after it.
+    /// `trips` is the known distance `end - start`, if any; it must be a multiple of the step.
+    pub(super) fn counted(
+        &mut self,
+        start: Value,
+        end: Value,
+        step: i64,
+        carried: &[Value],
+        trips: Option<u64>,
+        body: LoopBody<'_, 'a, 'b>,
+    ) -> Vec<Value> {
+        if trips == Some(0) {
+            return carried.to_vec();
+        }
+        let (head, exit) = (self.b.create_block(), self.b.create_block());
+        let index = self.b.append_block_param(head, cranelift::prelude::types::I64);
+        let mut inside = Vec::new();
+        let mut after = Vec::new();
+        for &value in carried {
+            let ty = self.b.func.dfg.value_type(value);
+            inside.push(self.b.append_block_param(head, ty));
+            after.push(self.b.append_block_param(exit, ty));
+        }
+        let block_args = |first: Option<Value>, rest: &[Value]| -> Vec<BlockArg> {
+            first.into_iter().chain(rest.iter().copied()).map(BlockArg::from).collect()
+        };
+        if trips.is_some() {
+            self.b.ins().jump(head, &block_args(Some(start), carried));
+        } else {
+            let some = self.b.ins().icmp(IntCC::SignedLessThan, start, end);
+            self.b.ins().brif(some, head, &block_args(Some(start), carried), exit, &block_args(None, carried));
+        }
+        self.b.switch_to_block(head);
+        let results = body(self, index, &inside);
+        let next = self.b.ins().iadd_imm_s(index, step);
+        let more = self.b.ins().icmp(IntCC::SignedLessThan, next, end);
+        self.b.ins().brif(more, head, &block_args(Some(next), &results), exit, &block_args(None, &results));
+        self.b.seal_block(head);
+        self.b.seal_block(exit);
+        self.b.switch_to_block(exit);
+        after
+    }
+
+    /// Fixes the index of an axis for what `body` emits.
+    fn at_index<T>(&mut self, axis: usize, index: Value, body: impl FnOnce(&mut Self) -> T) -> T {
+        let saved: Vec<Option<Pointer>> = self.pointers.clone();
+        for place in 0..self.pointers.len() {
+            let Some(pointer) = self.pointers[place].clone() else { continue };
+            let at = self.advance(pointer.at, Some(index), pointer.strides[axis], pointer.size);
+            self.pointers[place] = Some(Pointer { at, ..pointer });
+        }
+        self.index[axis] = Some(index);
+        let result = body(self);
+        self.index[axis] = None;
+        self.pointers = saved;
+        result
+    }
+
+    /// All rows of the launch.
+    pub(super) fn rows(&mut self, begin: Value, end: Value) {
+        match self.schedule.lane_axis {
+            Some(axis) if axis < self.kernel.parallel => self.vertical_rows(axis, begin, end),
+            _ => {
+                self.counted(begin, end, 1, &[], None, &mut |frame, row, _| {
+                    let axes: Vec<usize> = (0..frame.kernel.parallel).collect();
+                    frame.fix_outer(&axes, row, &mut |frame| frame.row());
+                    Vec::new()
+                });
+            }
+        }
+    }
+
+    /// Splits a flat row number into the indices of `axes` and emits `body` there.
+    fn fix_outer(&mut self, axes: &[usize], flat: Value, body: &mut dyn FnMut(&mut Self)) {
+        match axes.split_last() {
+            None => body(self),
+            Some((&first, [])) => self.at_index(first, flat, |frame| body(frame)),
+            Some((&last, rest)) => {
+                let extent = self.extent(last);
+                let (outer, inner) = (self.b.ins().udiv(flat, extent), self.b.ins().urem(flat, extent));
+                self.at_index(last, inner, |frame| frame.fix_outer(rest, outer, body));
+            }
+        }
+    }
+
+    /// Vectors of neighbouring rows along the last parallel axis.
+    fn vertical_rows(&mut self, axis: usize, begin: Value, end: Value) {
+        let lanes = self.lanes();
+        self.segments(axis, begin, end, &mut |frame, first, last| {
+            let length = frame.b.ins().isub(last, first);
+            let whole = frame.b.ins().band_imm_s(length, -lanes);
+            let middle = frame.b.ins().iadd(first, whole);
+            frame.counted(first, middle, lanes, &[], None, &mut |frame, i, _| {
+                frame.lane_rows(axis, i, Width::Vector);
+                Vec::new()
+            });
+            frame.counted(middle, last, 1, &[], None, &mut |frame, i, _| {
+                frame.lane_rows(axis, i, Width::Scalar);
+                Vec::new()
+            });
+        });
+    }
+
+    fn lane_rows(&mut self, axis: usize, index: Value, width: Width) {
+        let bytes = self.b.ins().ishl_imm_u(index, 2);
+        self.index[axis] = Some(index);
+        self.lane_bytes = Some(bytes);
+        self.width = width;
+        self.row();
+        self.index[axis] = None;
+        self.lane_bytes = None;
+        self.width = Width::Scalar;
+    }
+
+    /// Cuts flat rows `begin..end` into stretches of the lane axis with the other parallel
+    /// indices fixed.
+    fn segments(
+        &mut self,
+        axis: usize,
+        begin: Value,
+        end: Value,
+        body: &mut dyn FnMut(&mut Self, Value, Value),
+    ) {
+        if axis == 0 {
+            return body(self, begin, end);
+        }
+        let extent = self.extent(axis);
+        let (head, inside, exit) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let position = self.b.append_block_param(head, cranelift::prelude::types::I64);
+        self.b.ins().jump(head, &[BlockArg::from(begin)]);
+        self.b.switch_to_block(head);
+        let more = self.b.ins().icmp(IntCC::SignedLessThan, position, end);
+        self.b.ins().brif(more, inside, &[], exit, &[]);
+        self.b.switch_to_block(inside);
+        let (outer, first) = (self.b.ins().udiv(position, extent), self.b.ins().urem(position, extent));
+        let left = self.b.ins().isub(end, position);
+        let wanted = self.b.ins().iadd(first, left);
+        let last = self.b.ins().umin(wanted, extent);
+        let axes: Vec<usize> = (0..axis).collect();
+        self.fix_outer(&axes, outer, &mut |frame| body(frame, first, last));
+        let done = self.b.ins().isub(last, first);
+        let next = self.b.ins().iadd(position, done);
+        self.b.ins().jump(head, &[BlockArg::from(next)]);
+        self.b.seal_block(head);
+        self.b.seal_block(inside);
+        self.b.seal_block(exit);
+        self.b.switch_to_block(exit);
+    }
+
+    /// One row (or one vector of rows): phase after phase.
+    fn row(&mut self) {
+        let saved = self.fixed.clone();
+        for phase in 0..self.kernel.phases().max(1) {
+            self.phase = phase;
+            self.row_registers(phase);
+            let work = self.work(phase);
+            if !work.reductions.is_empty() || !work.stores.is_empty() {
+                let totals = self.row_loop(&work);
+                for (&reduction, total) in work.reductions.iter().zip(totals) {
+                    self.set_reduced(reduction, total);
+                }
+            }
+        }
+        self.row_registers(self.kernel.phases());
+        self.row_stores();
+        self.fixed = saved;
+    }
+
+    /// Emits the registers of a phase that do not vary along the row.
+    fn row_registers(&mut self, phase: u32) {
+        let reduced = self.kernel.reduced_mask();
+        for i in 0..self.kernel.code.len() {
+            let ours = self.levels.dep[i] & reduced == 0 && self.levels.phase[i] == phase;
+            if ours && self.fixed[i].is_none() {
+                let reg = Reg(i as u32);
+                let value = self.instruction(reg, self.width_of(reg));
+                self.fixed[i] = Some(value);
+            }
+        }
+    }
+
+    fn work(&self, phase: u32) -> PhaseWork {
+        let in_phase = |reg: Reg| self.levels.phase[reg.0 as usize] == phase;
+        let reductions = (0..self.kernel.reductions.len()).filter(|&r| in_phase(self.kernel.reductions[r].input));
+        let stores = (0..self.kernel.stores.len())
+            .filter(|&s| self.along_row(s) && in_phase(self.kernel.stores[s].value));
+        let kept = self.schedule.kept.iter().copied().filter(|&k| in_phase(k));
+        PhaseWork { reductions: reductions.collect(), stores: stores.collect(), kept: kept.collect() }
+    }
+
+    /// Does a store happen once per element of the row?
+    fn along_row(&self, store: usize) -> bool {
+        let store = &self.kernel.stores[store];
+        let mask = self.levels.dep[store.value.0 as usize] | Kernel::access_mask(&store.access);
+        mask & self.kernel.reduced_mask() != 0
+    }
+
+    /// The loop of one phase over the reduced axes; gives the reduced values.
+    fn row_loop(&mut self, work: &PhaseWork) -> Vec<Value> {
+        let start: Vec<Value> = work.reductions.iter().map(|&r| self.neutral(r)).collect();
+        let axes: Vec<usize> = (self.kernel.parallel..self.kernel.space.len()).collect();
+        self.reduced_axes(&axes, work, start)
+    }
+
+    fn reduced_axes(&mut self, axes: &[usize], work: &PhaseWork, totals: Vec<Value>) -> Vec<Value> {
+        match axes {
+            [] => self.element(work, totals),
+            [last] if self.schedule.lane_axis == Some(*last) => self.lane_loop(*last, work, totals),
+            [axis, rest @ ..] => {
+                let (zero, end) = (self.int(0), self.extent(*axis));
+                let known = self.kernel.space[*axis].known();
+                self.counted(zero, end, 1, &totals, known, &mut |frame, i, totals| {
+                    frame.at_index(*axis, i, |frame| frame.reduced_axes(rest, work, totals.to_vec()))
+                })
+            }
+        }
+    }
+
+    /// Unrolled vectors, single vectors, single elements.
+    fn lane_loop(&mut self, axis: usize, work: &PhaseWork, totals: Vec<Value>) -> Vec<Value> {
+        let lanes = self.lanes();
+        let unroll = if work.reductions.is_empty() { self.schedule.map_unroll } else { self.schedule.reduce_unroll };
+        let known = self.kernel.space[axis].known();
+        let end = self.extent(axis);
+        let block = lanes * unroll as i64;
+        let round = |frame: &mut Self, by: i64| match known {
+            Some(n) => frame.int(n as i64 & -by),
+            None => frame.b.ins().band_imm_s(end, -by),
+        };
+        let (zero, blocks, vectors) = (self.int(0), round(self, block), round(self, lanes));
+        let trips = |from: i64, to: i64| known.map(|n| (n as i64 & -to).saturating_sub(if from > 0 { n as i64 & -from } else { 0 }) as u64);
+        let neutral = self.neutral_vectors(work);
+        let wide: Vec<Value> = (0..unroll).flat_map(|_| neutral.clone()).collect();
+        let count = work.reductions.len();
+        let wide = self.counted(zero, blocks, block, &wide, trips(0, block), &mut |frame, i, wide| {
+            let mut results = Vec::new();
+            for copy in 0..unroll {
+                let part = wide[copy * count..(copy + 1) * count].to_vec();
+                let at = frame.b.ins().iadd_imm_s(i, copy as i64 * lanes);
+                results.extend(frame.lane_element(axis, at, Width::Vector, work, part));
+            }
+            results
+        });
+        let mut narrow: Vec<Value> = Vec::new();
+        for place in 0..count {
+            let copies: Vec<Value> = (0..unroll).map(|copy| wide[copy * count + place]).collect();
+            narrow.push(self.tree(work.reductions[place], copies, true));
+        }
+        if unroll > 1 {
+            narrow = self.counted(blocks, vectors, lanes, &narrow, trips(block, lanes), &mut |frame, i, part| {
+                frame.lane_element(axis, i, Width::Vector, work, part.to_vec())
+            });
+        }
+        let mut totals = totals;
+        for (place, &reduction) in work.reductions.iter().enumerate() {
+            let across = self.across_lanes(reduction, narrow[place]);
+            totals[place] = self.tree(reduction, vec![totals[place], across], false);
+        }
+        let tail = known.map(|n| n % lanes as u64);
+        self.counted(vectors, end, 1, &totals, tail, &mut |frame, i, part| {
+            frame.lane_element(axis, i, Width::Scalar, work, part.to_vec())
+        })
+    }
+
+    fn lane_element(&mut self, axis: usize, index: Value, width: Width, work: &PhaseWork, totals: Vec<Value>) -> Vec<Value> {
+        let bytes = self.b.ins().ishl_imm_u(index, 2);
+        self.index[axis] = Some(index);
+        self.lane_bytes = Some(bytes);
+        self.width = width;
+        let result = self.element(work, totals);
+        self.index[axis] = None;
+        self.lane_bytes = None;
+        self.width = Width::Scalar;
+        result
+    }
+
+    /// One element (or vector) of the row: kept values, stores and reductions of a phase.
+    fn element(&mut self, work: &PhaseWork, totals: Vec<Value>) -> Vec<Value> {
+        self.element.fill(None);
+        for &reg in &work.kept {
+            let value = self.register(reg, self.width_of(reg));
+            let pointer = self.kept_pointer(reg).expect("a kept register");
+            let address = self.address(pointer);
+            self.b.ins().store(MemFlagsData::new().with_notrap(), value, address, 0);
+        }
+        let mut results = Vec::with_capacity(totals.len());
+        for (&reduction, total) in work.reductions.iter().zip(totals) {
+            results.push(self.accumulate_register(reduction, total));
+        }
+        for &store in &work.stores {
+            self.effect(store);
+        }
+        results
+    }
+
+    /// Stores that happen once per row.
+    fn row_stores(&mut self) {
+        for store in 0..self.kernel.stores.len() {
+            if !self.along_row(store) {
+                self.effect(store);
+            }
+        }
+    }
+
+    fn effect(&mut self, place: usize) {
+        let store = self.kernel.stores[place].clone();
+        let moves = self.schedule.lane_axis.is_some_and(|axis| store.access.strides[axis] != Stride::ZERO);
+        let width = if moves { self.width } else { Width::Scalar };
+        let value = self.register(store.value, width);
+        let pointer = self.store_pointer(place);
+        let dtype = self.kernel.args[store.access.arg as usize].dtype;
+        let address = self.address(pointer);
+        match (&store.access.indirect, store.kind) {
+            (None, StoreKind::Write) => self.write(value, address, dtype),
+            (None, StoreKind::Accumulate(op)) => self.update(op, value, address, dtype, width),
+            (None, StoreKind::AddInPlace) => self.update(Reduce::Sum, value, address, dtype, width),
+            (Some(indirect), kind) => {
+                let (valid, offset) = self.indirect_offset(indirect, pointer);
+                let (inside, after) = (self.b.create_block(), self.b.create_block());
+                self.b.ins().brif(valid, inside, &[], after, &[]);
+                self.b.switch_to_block(inside);
+                self.b.seal_block(inside);
+                let address = self.b.ins().iadd(address, offset);
+                match kind {
+                    StoreKind::Write => self.write(value, address, dtype),
+                    StoreKind::Accumulate(op) => self.update(op, value, address, dtype, width),
+                    StoreKind::AddInPlace => self.update(Reduce::Sum, value, address, dtype, width),
+                }
+                self.b.ins().jump(after, &[]);
+                self.b.switch_to_block(after);
+                self.b.seal_block(after);
+            }
+        }
+    }
+}

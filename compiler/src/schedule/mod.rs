@@ -1,0 +1,147 @@
+//! Schedules: how a kernel is looped on a CPU. Pure data; decided from the kernel alone.
+//!
+//! One axis is the *lane* axis: neighbouring lanes of a vector are neighbours along it. If it
+//! is a reduced axis, rows are walked one by one and reductions end with a horizontal step; if
+//! it is a parallel axis, a vector holds neighbouring rows and reductions stay lane-wise.
+
+use evenkeel_ir::Extent;
+use evenkeel_ir::kernel::{Access, Kernel, Levels, Source, StoreKind, Stride};
+use evenkeel_ir::scalar::{Inst, Reg, ScalarType};
+
+/// Instructions in the cone of a value above which it is kept instead of recomputed.
+const KEEP_COST: usize = 10;
+/// A row longer than this is not kept in scratch memory.
+const MAX_KEPT_ELEMENTS: u64 = 1 << 16;
+
+/// How a kernel is looped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    /// The axis that vectors run along; `None`: one element at a time.
+    pub lane_axis: Option<usize>,
+    /// Bytes of a vector.
+    pub vector_bytes: u32,
+    /// Vectors per iteration of a loop that reduces.
+    pub reduce_unroll: usize,
+    /// Vectors per iteration of a loop that only stores.
+    pub map_unroll: usize,
+    /// Element values that are kept in scratch memory between phases.
+    pub kept: Vec<Reg>,
+}
+
+/// Chooses the schedule of a kernel for vectors of some width.
+pub fn schedule(kernel: &Kernel, vector_bytes: u32) -> Schedule {
+    let levels = kernel.levels();
+    let lane_axis = lane_axis(kernel, &levels);
+    let reduced = lane_axis.is_some_and(|axis| axis >= kernel.parallel);
+    let kept = if reduced { kept(kernel, &levels) } else { Vec::new() };
+    Schedule { lane_axis, vector_bytes, reduce_unroll: 4, map_unroll: 1, kept }
+}
+
+fn accesses(kernel: &Kernel) -> impl Iterator<Item = &Access> {
+    let loads = kernel.sources.iter().filter_map(|s| if let Source::Load(a) = s { Some(a) } else { None });
+    loads.chain(kernel.stores.iter().map(|s| &s.access))
+}
+
+/// The last axis of either kind that every access crosses with stride 0 or 1, with 4-byte lanes.
+fn lane_axis(kernel: &Kernel, levels: &Levels) -> Option<usize> {
+    let rank = kernel.space.len();
+    let mut axes: Vec<usize> = Vec::new();
+    axes.extend((kernel.parallel < rank).then_some(rank.wrapping_sub(1)));
+    axes.extend(kernel.parallel.checked_sub(1));
+    axes.into_iter().filter(|&axis| lanes_fit(kernel, levels, axis)).max_by_key(|&axis| unit_accesses(kernel, axis))
+}
+
+fn unit_accesses(kernel: &Kernel, axis: usize) -> usize {
+    accesses(kernel).filter(|a| a.strides[axis] != Stride::ZERO).count()
+}
+
+fn lanes_fit(kernel: &Kernel, levels: &Levels, axis: usize) -> bool {
+    let unit = Stride { scale: 1, power: 0 };
+    let bit = 1 << axis;
+    let strides = accesses(kernel).all(|a| a.strides[axis] == Stride::ZERO || a.strides[axis] == unit);
+    let narrow = accesses(kernel).all(|a| a.strides[axis] == Stride::ZERO || kernel.args[a.arg as usize].dtype.size() == 4);
+    let indices = accesses(kernel).all(|a| a.indirect.is_none_or(|i| levels.dep[i.register.0 as usize] & bit == 0));
+    let registers = kernel.code.insts().iter().enumerate().all(|(i, inst)| {
+        let ty = kernel.code.ty(Reg(i as u32));
+        levels.dep[i] & bit == 0 || (ty.bytes() == 4 && lane_wise(kernel, inst))
+    });
+    let positions = kernel.sources.iter().all(|s| match s {
+        Source::Position { strides } => strides[axis].power == 0,
+        _ => true,
+    });
+    // a sum over rows cannot end inside a vector of rows
+    let accumulates = kernel.stores.iter().any(|s| matches!(s.kind, StoreKind::Accumulate(_)));
+    let moving = kernel.stores.iter().all(|s| s.kind != StoreKind::AddInPlace || s.access.strides[axis] == unit);
+    strides && narrow && indices && registers && positions && moving && (axis >= kernel.parallel || !accumulates)
+}
+
+/// Conversions to and from 8-byte types change the number of lanes.
+fn lane_wise(kernel: &Kernel, inst: &Inst) -> bool {
+    match inst {
+        Inst::Convert(from, to) => {
+            let from = kernel.code.ty(*from);
+            from.bytes() == 4 && to.bytes() == 4 && !(from.is_float() && *to == ScalarType::I32)
+        }
+        inst => inst.operands().iter().all(|&reg| kernel.code.ty(reg).bytes() == 4),
+    }
+}
+
+/// Values along the row that several phases need and that cost more than a load.
+fn kept(kernel: &Kernel, levels: &Levels) -> Vec<Reg> {
+    let fits = kernel.row_elements().known().is_none_or(|n| n <= MAX_KEPT_ELEMENTS);
+    let phases = kernel.phases() as usize;
+    if !fits || phases < 2 || kernel.row_elements() == Extent::ONE {
+        return Vec::new();
+    }
+    let used = used_in(kernel, levels, phases);
+    let mut kept: Vec<Reg> = Vec::new();
+    for i in 0..kernel.code.len() {
+        let reg = Reg(i as u32);
+        let varies = levels.dep[i] & kernel.reduced_mask() != 0;
+        let source = matches!(kernel.code.inst(reg), Inst::Param { .. } | Inst::Const(_));
+        let narrow = kernel.code.ty(reg) != ScalarType::Mask && kernel.code.ty(reg).bytes() == 4;
+        let shared = used[i].count_ones() > 1 && last_in_common(kernel, &used, reg);
+        if varies && !source && narrow && shared && cost(kernel, levels, &kept, reg) > KEEP_COST {
+            kept.push(reg);
+        }
+    }
+    kept
+}
+
+/// Does some reader of the value belong to fewer phases than the value itself?
+fn last_in_common(kernel: &Kernel, used: &[u64], reg: Reg) -> bool {
+    let own = used[reg.0 as usize];
+    let reader = |(i, inst): (usize, &Inst)| inst.operands().contains(&reg) && used[i] != 0 && used[i] != own;
+    let root = kernel.reductions.iter().any(|r| r.input == reg) || kernel.stores.iter().any(|s| s.value == reg);
+    root || kernel.code.insts().iter().enumerate().any(reader)
+}
+
+/// For every register, the phases (as bits) whose loops evaluate it.
+fn used_in(kernel: &Kernel, levels: &Levels, phases: usize) -> Vec<u64> {
+    let mut used = vec![0u64; kernel.code.len()];
+    let roots = kernel.reductions.iter().map(|r| r.input).chain(kernel.stores.iter().map(|s| s.value));
+    for root in roots {
+        used[root.0 as usize] |= 1 << (levels.phase[root.0 as usize] as usize).min(phases);
+    }
+    for i in (0..kernel.code.len()).rev() {
+        for operand in kernel.code.insts()[i].operands() {
+            if levels.dep[operand.0 as usize] & kernel.reduced_mask() != 0 {
+                used[operand.0 as usize] |= used[i];
+            }
+        }
+    }
+    used
+}
+
+/// Instructions needed to recompute a value from loads, row values and kept values.
+fn cost(kernel: &Kernel, levels: &Levels, kept: &[Reg], root: Reg) -> usize {
+    let (mut seen, mut queue) = (Vec::new(), vec![root]);
+    while let Some(reg) = queue.pop() {
+        let free = levels.dep[reg.0 as usize] & kernel.reduced_mask() == 0 || kept.contains(&reg);
+        if !free && !seen.contains(&reg) {
+            seen.push(reg);
+            queue.extend(kernel.code.inst(reg).operands());
+        }
+    }
+    seen.len()
+}
