@@ -4,6 +4,7 @@
 extern crate self as evenkeel;
 
 pub mod data;
+pub mod host;
 pub mod nn;
 pub mod optim;
 pub mod train;

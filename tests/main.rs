@@ -1,4 +1,5 @@
 //! The integration tests, in one binary: a module per subject.
 
+mod oracle;
 mod parameters;
 mod tidy;

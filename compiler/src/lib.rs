@@ -1,8 +1,19 @@
 //! From graph to program: a deterministic, pure function of graph, target and options.
+//!
+//! [`compile`] reads like the flow: expand, fuse, plan (with lowering), emit. Differentiation
+//! ([`grad`]) and rewriting are graph-to-graph and run before it.
 
+pub mod emit;
+mod error;
 pub mod expand;
 pub mod fuse;
 pub mod grad;
-pub mod emit;
 pub mod lower;
+mod pipeline;
+pub mod plan;
+mod report;
 pub mod schedule;
+
+pub use error::CompileError;
+pub use pipeline::{Compiled, Options, compile};
+pub use report::{KernelReport, Report};

@@ -97,6 +97,8 @@ pub struct Launch {
     pub buffers: SmallVec<[BufferId; 8]>,
     /// Run-time numbers that follow the buffer addresses in the argument block.
     pub numbers: SmallVec<[Stride; 8]>,
+    /// Arguments that hold one partial result per chunk, with the elements of one.
+    pub partials: SmallVec<[(u32, Extent); 2]>,
     /// How rows are divided.
     pub chunking: Chunking,
 }
@@ -139,6 +141,19 @@ pub struct Product {
     pub out: Matrix,
 }
 
+/// One accumulated result of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Part {
+    /// How partial results are combined.
+    pub op: Reduce,
+    /// Partial results, one row of `elements` per chunk.
+    pub partials: BufferId,
+    /// The result.
+    pub out: BufferId,
+    /// Elements of one partial result.
+    pub elements: Extent,
+}
+
 /// One thing a program does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -154,14 +169,8 @@ pub enum Step {
     },
     /// Combines the partial results of a chunked kernel, in chunk order.
     Combine {
-        /// How.
-        op: Reduce,
-        /// Partial results, one row of `elements` per chunk.
-        partials: BufferId,
-        /// The result.
-        out: BufferId,
-        /// Elements of one partial result.
-        elements: Extent,
+        /// What is combined.
+        parts: Vec<Part>,
         /// The chunks of the kernel that wrote them.
         chunking: Chunking,
     },

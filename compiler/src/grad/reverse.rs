@@ -109,7 +109,8 @@ impl Pass<'_> {
         let results = self.graph.node(id).types.len() as u32;
         let cotangents: Vec<Option<Value>> =
             (0..results).map(|result| self.cotangents.get(&Value { node: id, result }).copied()).collect();
-        if !self.active[id.0 as usize] || cotangents.iter().all(Option::is_none) {
+        let is_leaf = self.graph.node(id).inputs.is_empty();
+        if is_leaf || !self.active[id.0 as usize] || cotangents.iter().all(Option::is_none) {
             return Ok(());
         }
         b.set_provenance(self.graph.provenance(id).clone());

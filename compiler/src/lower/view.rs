@@ -122,3 +122,13 @@ pub fn resolve(graph: &Graph, stored: &[bool], value: Value) -> Option<(NodeId, 
         _ => None,
     }
 }
+
+/// The node whose buffer holds a value's elements in the same order: the value itself, or
+/// what it is a reshape of.
+pub fn dense_base(graph: &Graph, value: Value) -> NodeId {
+    let node = graph.node(value.node);
+    match node.op {
+        Op::Reshape(_) => dense_base(graph, node.inputs[0]),
+        _ => value.node,
+    }
+}

@@ -1,0 +1,41 @@
+//! Errors of the compiler.
+
+use crate::emit::EmitError;
+use crate::grad::GradError;
+use evenkeel_ir::{DType, IrError, Place, TensorType};
+
+/// Why a graph could not be compiled.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// An element type that no target executes yet.
+    #[error("{dtype} is a storage type and not executable yet: {ty}{}", .place.map(|p| format!(", at {p}")).unwrap_or_default())]
+    NotExecutable {
+        /// The element type.
+        dtype: DType,
+        /// Where it occurred.
+        ty: TensorType,
+        /// The user's line.
+        place: Option<Place>,
+    },
+    /// A product of something else than floats.
+    #[error("dot: expected f32 or f64, found {ty}")]
+    Product {
+        /// The result type.
+        ty: TensorType,
+    },
+    /// Differentiation failed.
+    #[error(transparent)]
+    Grad(#[from] GradError),
+    /// A pass left a broken graph: a bug of this library.
+    #[error("bug in pass {pass}: {source}")]
+    Pass {
+        /// The pass.
+        pass: &'static str,
+        /// What the verifier found.
+        source: IrError,
+    },
+    /// Code generation refused a kernel: a bug of this library.
+    #[error(transparent)]
+    Emit(#[from] EmitError),
+}

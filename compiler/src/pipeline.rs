@@ -1,0 +1,213 @@
+//! The flow from graph to program, in one screen.
+
+use crate::emit::clif::Generator;
+use crate::emit::{EmitError, Emitted};
+use crate::error::CompileError;
+use crate::expand::expand;
+use crate::fuse::{Fusion, fuse};
+use crate::plan::{Plan, Planned, plan};
+use crate::report::{KernelReport, Report};
+use crate::schedule::schedule;
+use evenkeel_ir::kernel::{Kernel, Role};
+use evenkeel_ir::program::{Code, Program, Step};
+use evenkeel_ir::{Graph, Target};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// What the caller decides.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Outputs that overwrite inputs: `(output, input)`, by position.
+    pub updates: Vec<(usize, usize)>,
+    /// Fuse ops into kernels; without it every op is a kernel of its own.
+    pub fuse: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { updates: Vec::new(), fuse: true }
+    }
+}
+
+/// A program and how it came about.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// What the runtime needs.
+    pub program: Program,
+    /// What happened.
+    pub report: Report,
+}
+
+/// Compiles a graph: expand, fuse, plan, emit.
+///
+/// The program depends on graph, target and options only.
+///
+/// # Errors
+/// Element types that are not executable; bugs of passes and code generation.
+pub fn compile(graph: &Graph, target: &Target, options: &Options) -> Result<Compiled, CompileError> {
+    let mut clock = Clock::start();
+    check(graph)?;
+    let expanded = verified("expand", expand(graph))?;
+    clock.stage("expand");
+    let fusion = fuse(&expanded, options.fuse);
+    clock.stage("fuse");
+    let Plan { mut program, kernels } = plan(&expanded, &fusion, &options.updates);
+    clock.stage("lower and plan");
+    let emitted = emit_all(&kernels, target)?;
+    let report = attach(&mut program, &kernels, emitted, target, refusals(&expanded, &fusion));
+    clock.stage("emit");
+    Ok(Compiled { program, report: Report { stages: clock.stages, ..report } })
+}
+
+/// Measures stages.
+struct Clock {
+    last: Instant,
+    stages: Vec<(&'static str, Duration)>,
+}
+
+impl Clock {
+    fn start() -> Clock {
+        Clock { last: Instant::now(), stages: Vec::new() }
+    }
+
+    fn stage(&mut self, name: &'static str) {
+        self.stages.push((name, self.last.elapsed()));
+        self.last = Instant::now();
+    }
+}
+
+/// Passes leave verified graphs; checked where debug assertions are on.
+pub(crate) fn verified(pass: &'static str, graph: Graph) -> Result<Graph, CompileError> {
+    if cfg!(debug_assertions) {
+        graph.verify().map_err(|source| CompileError::Pass { pass, source })?;
+    }
+    Ok(graph)
+}
+
+fn check(graph: &Graph) -> Result<(), CompileError> {
+    for (id, node) in graph.iter() {
+        for ty in &node.types {
+            if ty.dtype.scalar().is_none() {
+                let place = graph.provenance(id).place;
+                return Err(CompileError::NotExecutable { dtype: ty.dtype, ty: ty.clone(), place });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refusals(graph: &Graph, fusion: &Fusion) -> Vec<String> {
+    let line = |(id, reason): &(evenkeel_ir::NodeId, &str)| {
+        let from = graph.provenance(*id);
+        let place = from.place.map(|p| format!(" at {p}")).unwrap_or_default();
+        format!("{}{place}: {reason}", graph.node(*id).op.name())
+    };
+    fusion.refusals.iter().map(line).collect()
+}
+
+/// What makes two kernels the same code: everything but names.
+fn code_key(planned: &Planned) -> String {
+    let mut kernel: Kernel = planned.kernel.clone();
+    kernel.name = String::new();
+    kernel.args.iter_mut().enumerate().for_each(|(i, arg)| arg.name = format!("a{i}:{}:{:?}", arg.dtype, arg.role));
+    format!("{kernel}{:?}", planned.volatile)
+}
+
+/// Compiles the distinct kernels, in parallel; gives the code number of each kernel.
+fn emit_all(kernels: &[Planned], target: &Target) -> Result<(Vec<usize>, Vec<Emitted>), EmitError> {
+    let mut known: BTreeMap<String, usize> = BTreeMap::new();
+    let mut distinct: Vec<&Planned> = Vec::new();
+    let mut numbers = Vec::new();
+    for planned in kernels {
+        let next = distinct.len();
+        let number = *known.entry(code_key(planned)).or_insert(next);
+        if number == next {
+            distinct.push(planned);
+        }
+        numbers.push(number);
+    }
+    let threads = (target.threads.max(1) as usize).min(distinct.len().max(1));
+    let generator = Generator::new(target)?;
+    let share = |worker: usize| -> Result<Vec<(usize, Emitted)>, EmitError> {
+        let mine = distinct.iter().enumerate().skip(worker).step_by(threads);
+        mine.map(|(i, planned)| {
+            let schedule = schedule(&planned.kernel, target.vector_bytes);
+            Ok((i, generator.emit(&planned.kernel, &schedule, &planned.volatile)?))
+        })
+        .collect()
+    };
+    let parts: Vec<Result<Vec<(usize, Emitted)>, EmitError>> = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|worker| scope.spawn(move || share(worker))).collect();
+        let own = share(0);
+        let joined = others.into_iter().map(|handle| handle.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
+        std::iter::once(own).chain(joined).collect()
+    });
+    let mut emitted: Vec<(usize, Emitted)> = Vec::new();
+    for part in parts {
+        emitted.extend(part?);
+    }
+    emitted.sort_by_key(|(i, _)| *i);
+    Ok((numbers, emitted.into_iter().map(|(_, e)| e).collect()))
+}
+
+/// Puts code into the program and describes it.
+fn attach(
+    program: &mut Program,
+    kernels: &[Planned],
+    (numbers, emitted): (Vec<usize>, Vec<Emitted>),
+    target: &Target,
+    refusals: Vec<String>,
+) -> Report {
+    let mut report = Report { refusals, ..Report::default() };
+    for (planned, &number) in kernels.iter().zip(&numbers) {
+        report.kernels.push(describe(planned, emitted[number].bytes.len()));
+    }
+    for step in &mut program.steps {
+        match step {
+            Step::Kernel(launch) | Step::Product { epilogue: Some(launch), .. } => {
+                let number = numbers[launch.code as usize];
+                launch.code = number as u32;
+                launch.numbers = emitted[number].numbers.iter().copied().collect();
+            }
+            _ => {}
+        }
+        match step {
+            Step::Product { .. } => report.products += 1,
+            Step::Combine { .. } => report.combines += 1,
+            Step::Copy { .. } | Step::Zero { .. } => report.others += 1,
+            Step::Kernel(_) => {}
+        }
+    }
+    let first = |number: usize| &kernels[numbers.iter().position(|&n| n == number).expect("each code has a kernel")];
+    program.codes = emitted
+        .into_iter()
+        .enumerate()
+        .map(|(number, e)| Code {
+            name: first(number).kernel.name.clone(),
+            listing: first(number).kernel.to_string(),
+            bytes: e.bytes,
+            scratch: e.scratch,
+            vector_bytes: target.vector_bytes,
+        })
+        .collect();
+    report
+}
+
+fn describe(planned: &Planned, code_bytes: usize) -> KernelReport {
+    let kernel = &planned.kernel;
+    let sizes = |extents: &[evenkeel_ir::Extent]| extents.iter().map(|e| e.to_string()).collect::<Vec<_>>().join("x");
+    let (parallel, reduced) = kernel.space.split_at(kernel.parallel);
+    let role = |wanted: fn(Role) -> bool| kernel.args.iter().filter(|arg| wanted(arg.role)).count();
+    KernelReport {
+        name: kernel.name.clone(),
+        space: format!("rows [{}] of [{}]", sizes(parallel), sizes(reduced)),
+        phases: kernel.phases(),
+        reads: role(|r| matches!(r, Role::Input | Role::InOut)),
+        writes: role(|r| r != Role::Input),
+        ops: planned.ops.clone(),
+        epilogue_of: planned.epilogue_of.clone(),
+        code_bytes,
+        listing: kernel.to_string(),
+    }
+}
+

@@ -1,0 +1,100 @@
+//! Epilogues: a kernel that reads the result of a product row by row runs on each panel of
+//! the product while the panel is in cache.
+
+use super::{Unit, Work};
+use crate::lower::Slot;
+use crate::lower::view::View;
+use evenkeel_ir::kernel::{Access, Kernel, Source};
+use evenkeel_ir::{Extent, Shape};
+use std::collections::BTreeSet;
+
+/// One entry of the final order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// A unit by itself.
+    Single(usize),
+    /// A product and the kernel unit that follows on its panels; rows of the kernel per row
+    /// of the product.
+    Panels { product: usize, kernel: usize, ratio: u64 },
+}
+
+/// Joins products with a later kernel where nothing between them matters to the kernel.
+pub(super) fn merge(units: &[Unit], order: &[usize]) -> Vec<Entry> {
+    let mut taken: BTreeSet<usize> = BTreeSet::new();
+    let mut partner: Vec<Option<(usize, u64)>> = vec![None; units.len()];
+    for (place, &kernel) in order.iter().enumerate() {
+        // the last product before the kernel whose result it reads
+        let found = order[..place].iter().rev().find_map(|&product| {
+            let ratio = fits(&units[product], &units[kernel])?;
+            (partner[product].is_none()).then_some((product, ratio))
+        });
+        let Some((product, ratio)) = found else { continue };
+        let start = order.iter().position(|&u| u == product).expect("ordered");
+        if ready_at(units, order, start, kernel) {
+            partner[product] = Some((kernel, ratio));
+            taken.insert(kernel);
+        }
+    }
+    let entry = |&unit: &usize| match partner[unit] {
+        _ if taken.contains(&unit) => None,
+        Some((kernel, ratio)) => Some(Entry::Panels { product: unit, kernel, ratio }),
+        None => Some(Entry::Single(unit)),
+    };
+    order.iter().filter_map(entry).collect()
+}
+
+/// Is everything else that the kernel reads written before the product? A kernel that
+/// overwrites inputs in place stays behind the units that still read them.
+fn ready_at(units: &[Unit], order: &[usize], start: usize, kernel: usize) -> bool {
+    let between = order[start + 1..].iter().take_while(|&&unit| unit != kernel);
+    between.into_iter().all(|&unit| {
+        units[unit].writes.is_disjoint(&units[kernel].reads) && units[unit].reads.is_disjoint(&units[kernel].overwrites)
+    }) && units[order[start]].reads.is_disjoint(&units[kernel].overwrites)
+}
+
+/// Rows of the kernel per row of the product, if its rows follow those of the product.
+fn fits(product: &Unit, kernel: &Unit) -> Option<u64> {
+    let (Work::Product { node, left, right, .. }, Work::Kernels(kernels)) = (&product.work, &kernel.work) else {
+        return None;
+    };
+    let [lowered] = &kernels[..] else { return None };
+    if lowered.single || !lowered.zeroed.is_empty() || !left.batch.is_one() {
+        return None;
+    }
+    let arg = lowered.slots.iter().position(|slot| *slot == Slot::Stored(*node))?;
+    rows_follow(&lowered.kernel, arg, left.free, right.free)
+}
+
+fn rows_follow(kernel: &Kernel, arg: usize, rows: Extent, columns: Extent) -> Option<u64> {
+    let loads = kernel.sources.iter().filter_map(|source| match source {
+        Source::Load(access) if access.arg as usize == arg => Some(access),
+        _ => None,
+    });
+    let mut ratio = None;
+    for access in loads {
+        let own = flat_ratio(kernel, access, rows, columns)?;
+        if ratio.is_some_and(|r| r != own) {
+            return None;
+        }
+        ratio = Some(own);
+    }
+    ratio
+}
+
+/// Kernel rows per product row for one access: its parallel axes must flatten to one stride
+/// that divides the row.
+fn flat_ratio(kernel: &Kernel, access: &Access, rows: Extent, columns: Extent) -> Option<u64> {
+    let parallel = kernel.parallel;
+    let view = View {
+        shape: Shape(kernel.space[..parallel].iter().copied().collect()),
+        strides: access.strides[..parallel].iter().copied().collect(),
+        offset: access.offset,
+    };
+    let (extent, stride) = view.merged(&(0..parallel).collect::<Vec<_>>())?;
+    let columns = columns.known()?;
+    let step = u64::try_from(stride.scale).ok().filter(|&s| s > 0 && stride.power == 0)?;
+    let whole = access.indirect.is_none() && columns.is_multiple_of(step) && access.offset.scale == 0;
+    let ratio = columns.checked_div(step)?;
+    (whole && ratio > 0 && extent == rows.times(Extent::fixed(ratio)) && kernel.rows() == extent).then_some(ratio)
+}
+

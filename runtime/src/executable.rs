@@ -1,0 +1,376 @@
+//! Executables: a loaded program, run from any thread.
+//!
+//! Each concurrent call has a context of its own (arena, argument blocks, scratch) from a
+//! pool, so `run` takes `&self` and allocates nothing once a context has seen a batch size.
+//! The interesting part is [`Executable::run`].
+
+use crate::code::CodeMap;
+use crate::error::RuntimeError;
+use crate::gang::Gang;
+use crate::gemm::{self, Raw};
+use crate::tensor::Tensor;
+use evenkeel_ir::program::{BufferId, Launch, Matrix, Packing, Product, Program, Step, Storage};
+use evenkeel_ir::{DType, EvalError, Reduce, TensorType};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// An argument of a call.
+#[derive(Debug)]
+pub enum Argument<'a> {
+    /// An input that is only read.
+    In(&'a Tensor),
+    /// An input that the program updates in place.
+    InOut(&'a mut Tensor),
+}
+
+impl Argument<'_> {
+    fn tensor(&self) -> &Tensor {
+        match self {
+            Argument::In(tensor) => tensor,
+            Argument::InOut(tensor) => tensor,
+        }
+    }
+}
+
+/// A program in memory, ready to run. `Send` and `Sync`.
+#[derive(Debug)]
+pub struct Executable {
+    program: Program,
+    code: CodeMap,
+    gang: Arc<Gang>,
+    contexts: Mutex<Vec<Context>>,
+    /// Does an output share the memory of an input?
+    updated_by: Vec<Option<u32>>,
+}
+
+/// Memory of one running call.
+#[derive(Debug, Default)]
+struct Context {
+    batch: Option<u64>,
+    packing: Option<Packing>,
+    arena: Option<Tensor>,
+    scratch: Option<Tensor>,
+    scratch_stride: usize,
+    addresses: Vec<u64>,
+    blocks: Vec<Vec<u64>>,
+}
+
+/// Lane numbers that kernels load; long enough for the widest vector.
+#[repr(align(64))]
+struct LaneTable([i32; 16]);
+static LANES: LaneTable = LaneTable([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+
+/// Longest argument block of a kernel with partial results, which is copied per chunk.
+const MAX_BLOCK: usize = 256;
+
+impl Executable {
+    /// Loads a program for a number of threads.
+    ///
+    /// # Errors
+    /// No executable memory.
+    pub fn load(program: Program, threads: usize) -> Result<Executable, RuntimeError> {
+        let code = CodeMap::load(program.codes.iter().map(|code| &code.bytes[..]))?;
+        let mut updated_by = vec![None; program.outputs.len()];
+        for &(output, input) in &program.updates {
+            updated_by[output as usize] = Some(input);
+        }
+        Ok(Executable { program, code, gang: Gang::shared(threads), contexts: Mutex::default(), updated_by })
+    }
+
+    /// The loaded program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Number of threads it runs on.
+    pub fn threads(&self) -> usize {
+        self.gang.threads()
+    }
+
+    /// Runs the program. Inputs come in declaration order; outputs that are updates are
+    /// written into their `InOut` argument, the others into `outputs`, in order, reusing its
+    /// tensors.
+    ///
+    /// # Errors
+    /// Wrong number, types or sizes of arguments; a read-only argument that is updated.
+    /// Nothing has been written then.
+    pub fn run(&self, arguments: &mut [Argument<'_>], outputs: &mut Vec<Tensor>) -> Result<(), RuntimeError> {
+        let batch = self.bind(arguments)?;
+        for &(_, input) in &self.program.updates {
+            if let Argument::In(_) = arguments[input as usize] {
+                return Err(RuntimeError::NotWritable { name: self.program.inputs[input as usize].name.clone() });
+            }
+        }
+        let mut context = self.contexts.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        context.prepare(&self.program, batch, self.gang.threads());
+        self.place_outputs(batch, outputs);
+        self.resolve(&mut context, arguments, outputs);
+        self.gang.hot(|| {
+            for (place, step) in self.program.steps.iter().enumerate() {
+                self.step(&context, place, step, batch);
+            }
+        });
+        self.contexts.lock().unwrap_or_else(PoisonError::into_inner).push(context);
+        Ok(())
+    }
+
+    /// Checks arguments without allocating; gives the batch size.
+    fn bind(&self, arguments: &[Argument<'_>]) -> Result<u64, RuntimeError> {
+        let inputs = &self.program.inputs;
+        if arguments.len() != inputs.len() {
+            return Err(EvalError::Count { expected: inputs.len(), found: arguments.len() }.into());
+        }
+        let pairs = || inputs.iter().zip(arguments).flat_map(|(i, a)| i.ty.shape.0.iter().zip(a.tensor().sizes()));
+        let batch = pairs().find(|(want, _)| want.power == 1 && want.scale > 0);
+        let batch = batch.map_or(1, |(want, &have)| have as u64 / want.scale);
+        for (input, argument) in inputs.iter().zip(arguments) {
+            let tensor = argument.tensor();
+            let sizes_fit = input.ty.rank() == tensor.sizes().len()
+                && input.ty.shape.0.iter().zip(tensor.sizes()).all(|(want, &have)| want.at(batch) == have as u64);
+            if !sizes_fit || input.ty.dtype != tensor.dtype() {
+                let (name, expected) = (input.name.clone(), input.ty.clone());
+                return Err(EvalError::Type { name, expected, found: tensor.ty() }.into());
+            }
+        }
+        Ok(batch)
+    }
+
+    fn place_outputs(&self, batch: u64, outputs: &mut Vec<Tensor>) {
+        let fresh = (0..self.updated_by.len()).filter(|&o| self.updated_by[o].is_none());
+        let mut count = 0;
+        for output in fresh {
+            let ty: &TensorType = &self.program.outputs[output].ty;
+            if outputs.len() == count {
+                outputs.push(Tensor::zeros(ty.dtype, &[]));
+            }
+            outputs[count].become_type(ty.dtype, ty.shape.0.iter().map(|e| e.at(batch) as usize));
+            count += 1;
+        }
+        outputs.truncate(count);
+    }
+
+    /// Fills in the addresses of this call's memory.
+    fn resolve(&self, context: &mut Context, arguments: &mut [Argument<'_>], outputs: &mut [Tensor]) {
+        let packing = context.packing.as_ref().expect("prepared");
+        let arena = context.arena.as_mut().expect("prepared").address_mut();
+        context.addresses.clear();
+        for (buffer, offset) in self.program.buffers.iter().zip(&packing.offsets) {
+            let address = match buffer.storage {
+                Storage::Arena { .. } => arena + *offset as u64,
+                Storage::Input(input) => argument_address(&mut arguments[input as usize]),
+                Storage::Output(output) => match self.updated_by[output as usize] {
+                    Some(input) => argument_address(&mut arguments[input as usize]),
+                    None => {
+                        let fresh = (0..output as usize).filter(|&o| self.updated_by[o].is_none()).count();
+                        outputs[fresh].address_mut()
+                    }
+                },
+            };
+            context.addresses.push(address);
+        }
+        for (place, step) in self.program.steps.iter().enumerate() {
+            if let Some(launch) = launch_of(step) {
+                for (slot, buffer) in context.blocks[place].iter_mut().zip(&launch.buffers) {
+                    *slot = context.addresses[buffer.0 as usize];
+                }
+            }
+        }
+    }
+
+    fn step(&self, context: &Context, place: usize, step: &Step, batch: u64) {
+        match step {
+            Step::Kernel(launch) => {
+                let (size, chunks) = launch.chunking.at(batch);
+                let rows = launch.chunking.rows.at(batch);
+                self.gang.run(chunks as usize, &|chunk, worker| {
+                    let begin = chunk as u64 * size;
+                    self.call(context, place, launch, (begin, rows.min(begin + size)), chunk, worker, batch);
+                });
+            }
+            Step::Product { product, epilogue } => self.product(context, place, product, epilogue.as_ref(), batch),
+            Step::Combine { parts, chunking } => {
+                let chunks = chunking.at(batch).1 as usize;
+                for part in parts {
+                    let address = |buffer: BufferId| context.addresses[buffer.0 as usize];
+                    let dtype = self.program.buffers[part.out.0 as usize].dtype;
+                    let elements = part.elements.at(batch) as usize;
+                    combine(part.op, dtype, address(part.partials), address(part.out), elements, chunks);
+                }
+            }
+            Step::Copy { from, to } => {
+                let (source, target) = (context.addresses[from.0 as usize], context.addresses[to.0 as usize]);
+                // SAFETY: two buffers of the program with this many bytes; `copy` allows overlap.
+                unsafe { std::ptr::copy(source as *const u8, target as *mut u8, self.bytes(*to, batch)) };
+            }
+            Step::Zero { buffer } => {
+                let target = context.addresses[buffer.0 as usize];
+                // SAFETY: a buffer of the program with this many bytes.
+                unsafe { std::ptr::write_bytes(target as *mut u8, 0, self.bytes(*buffer, batch)) };
+            }
+        }
+    }
+
+    fn bytes(&self, buffer: BufferId, batch: u64) -> usize {
+        let buffer = &self.program.buffers[buffer.0 as usize];
+        buffer.elements.at(batch) as usize * buffer.dtype.size()
+    }
+
+    /// Calls a kernel for the rows of one chunk.
+    #[allow(clippy::too_many_arguments)]
+    fn call(
+        &self,
+        context: &Context,
+        place: usize,
+        launch: &Launch,
+        (begin, end): (u64, u64),
+        chunk: usize,
+        worker: usize,
+        batch: u64,
+    ) {
+        let scratch = context.scratch.as_ref().expect("prepared").address() + (worker * context.scratch_stride) as u64;
+        let entry = self.code.entry(launch.code as usize);
+        let block = &context.blocks[place];
+        if launch.partials.is_empty() {
+            // SAFETY: the block holds live buffers of the sizes that the kernel was compiled
+            // for, rows are in range, and scratch belongs to this worker.
+            return unsafe { entry(block.as_ptr(), begin, end, scratch as *mut u8) };
+        }
+        let mut own = [0u64; MAX_BLOCK];
+        own[..block.len()].copy_from_slice(block);
+        for (arg, elements) in &launch.partials {
+            let size = self.program.buffers[launch.buffers[*arg as usize].0 as usize].dtype.size();
+            own[*arg as usize] += (chunk * elements.at(batch) as usize * size) as u64;
+        }
+        // SAFETY: as above; partial results of this chunk have their own place.
+        unsafe { entry(own.as_ptr(), begin, end, scratch as *mut u8) }
+    }
+
+    fn product(&self, context: &Context, place: usize, product: &Product, epilogue: Option<&Launch>, batch: u64) {
+        let rows = product.rows.at(batch);
+        let matrices = product.batch.at(batch);
+        let Some(launch) = epilogue else {
+            let panels = panels(product, self.gang.threads() as u64, batch);
+            let size = rows.div_ceil(panels.max(1)).next_multiple_of(8);
+            let per_matrix = rows.div_ceil(size.max(1)).max(1);
+            self.gang.run((matrices * per_matrix) as usize, &|chunk, _| {
+                let (matrix, panel) = (chunk as u64 / per_matrix, chunk as u64 % per_matrix);
+                self.panel(context, product, matrix, (panel * size, rows.min((panel + 1) * size)), batch);
+            });
+            return;
+        };
+        let ratio = launch.chunking.rows.at(batch).checked_div(rows).unwrap_or(1).max(1);
+        let (size, chunks) = launch.chunking.at(batch);
+        self.gang.run(chunks as usize, &|chunk, worker| {
+            let begin = chunk as u64 * size;
+            let end = launch.chunking.rows.at(batch).min(begin + size);
+            self.panel(context, product, 0, (begin / ratio, end.div_ceil(ratio)), batch);
+            self.call(context, place, launch, (begin, end), chunk, worker, batch);
+        });
+    }
+
+    /// Rows `begin..end` of one matrix of a product.
+    fn panel(&self, context: &Context, product: &Product, matrix: u64, (begin, end): (u64, u64), batch: u64) {
+        let size = product.dtype.size() as u64;
+        let raw = |m: &Matrix, first: u64, rows: u64, columns: u64| {
+            let elements = m.offset.at(batch) + matrix * m.batch_stride.at(batch) + first * m.row_stride.at(batch);
+            Raw {
+                address: context.addresses[m.buffer.0 as usize] + elements * size,
+                rows: rows as usize,
+                columns: columns as usize,
+                row_stride: m.row_stride.at(batch) as isize,
+                column_stride: m.column_stride.at(batch) as isize,
+            }
+        };
+        let (columns, inner, rows) = (product.columns.at(batch), product.inner.at(batch), end - begin);
+        let (out, lhs) = (raw(&product.out, begin, rows, columns), raw(&product.lhs, begin, rows, inner));
+        let rhs = raw(&product.rhs, 0, inner, columns);
+        // SAFETY: buffers of the program with these sizes; the planner keeps the result apart
+        // from the operands, and panels are disjoint.
+        unsafe { gemm::product(product.dtype, out, lhs, rhs) };
+    }
+}
+
+/// How many panels of rows pay: one per thread, if each has enough to do.
+fn panels(product: &Product, threads: u64, batch: u64) -> u64 {
+    let work = product.rows.at(batch) * product.columns.at(batch) * product.inner.at(batch);
+    if work < 1 << 16 { 1 } else { threads.min(product.rows.at(batch).div_ceil(16)).max(1) }
+}
+
+fn argument_address(argument: &mut Argument<'_>) -> u64 {
+    match argument {
+        Argument::In(tensor) => tensor.address(),
+        Argument::InOut(tensor) => tensor.address_mut(),
+    }
+}
+
+fn launch_of(step: &Step) -> Option<&Launch> {
+    match step {
+        Step::Kernel(launch) | Step::Product { epilogue: Some(launch), .. } => Some(launch),
+        _ => None,
+    }
+}
+
+impl Context {
+    /// Makes memory for a batch size; does nothing when it is that of the last call.
+    fn prepare(&mut self, program: &Program, batch: u64, threads: usize) {
+        if self.batch == Some(batch) {
+            return;
+        }
+        let packing = program.pack(batch);
+        if self.arena.as_ref().is_none_or(|arena| arena.len() < packing.bytes) {
+            self.arena = Some(Tensor::zeros(DType::Bool, &[packing.bytes]));
+        }
+        let scratch = program.codes.iter().map(|code| code.scratch.at(batch) as usize).max().unwrap_or(0);
+        self.scratch_stride = scratch.next_multiple_of(64);
+        self.scratch = Some(Tensor::zeros(DType::Bool, &[self.scratch_stride * threads]));
+        self.blocks = program.steps.iter().map(|step| block(step, batch)).collect();
+        self.addresses.reserve(program.buffers.len());
+        self.packing = Some(packing);
+        self.batch = Some(batch);
+    }
+}
+
+/// The argument block of a step's kernel, with addresses still to be filled in.
+fn block(step: &Step, batch: u64) -> Vec<u64> {
+    let Some(launch) = launch_of(step) else { return Vec::new() };
+    let mut block = vec![0; launch.buffers.len()];
+    block.push(LANES.0.as_ptr() as u64);
+    block.extend(launch.numbers.iter().map(|number| number.at(batch) as u64));
+    debug_assert!(launch.partials.is_empty() || block.len() <= MAX_BLOCK);
+    block
+}
+
+fn combine(op: Reduce, dtype: DType, from: u64, to: u64, n: usize, chunks: usize) {
+    fn typed<T: Copy>(from: u64, to: u64, n: usize, chunks: usize, identity: T, f: impl Fn(T, T) -> T) {
+        // SAFETY: the buffers of partial results and of the result have these sizes, and are distinct.
+        let (parts, out) = unsafe {
+            (std::slice::from_raw_parts(from as *const T, n * chunks), std::slice::from_raw_parts_mut(to as *mut T, n))
+        };
+        out.fill(identity);
+        for part in parts.chunks_exact(n.max(1)) {
+            out.iter_mut().zip(part).for_each(|(out, &x)| *out = f(*out, x));
+        }
+    }
+    let def = op.def();
+    match dtype {
+        DType::F32 => match op {
+            Reduce::Sum => typed(from, to, n, chunks, 0.0f32, |a, b| a + b),
+            Reduce::Max => typed(from, to, n, chunks, f32::NEG_INFINITY, |a, b| if b < a { a } else { b }),
+            Reduce::Min => typed(from, to, n, chunks, f32::INFINITY, |a, b| if a < b { a } else { b }),
+        },
+        DType::F64 => typed(from, to, n, chunks, def.identity, def.combine),
+        DType::I64 => typed(from, to, n, chunks, identity(op, i64::MIN, i64::MAX), def.combine_int),
+        DType::I32 => {
+            let f = |a: i32, b: i32| (def.combine_int)(a.into(), b.into()) as i32;
+            typed(from, to, n, chunks, identity(op, i32::MIN, i32::MAX), f);
+        }
+        other => unreachable!("reductions of {other} are refused when compiling"),
+    }
+}
+
+fn identity<T: Default>(op: Reduce, lowest: T, highest: T) -> T {
+    match op {
+        Reduce::Sum => T::default(),
+        Reduce::Max => lowest,
+        Reduce::Min => highest,
+    }
+}

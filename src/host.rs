@@ -1,0 +1,20 @@
+//! Detection of the machine we run on.
+
+use evenkeel_ir::{Arch, Target};
+
+/// The target that describes this machine, for programs on `threads` threads.
+pub fn host_target(threads: usize) -> Target {
+    detect(threads as u32)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect(threads: u32) -> Target {
+    let avx = std::is_x86_feature_detected!("avx2");
+    let fma = avx && std::is_x86_feature_detected!("fma");
+    Target { arch: Arch::X86_64, fma, avx, vector_bytes: 16, threads }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detect(threads: u32) -> Target {
+    Target { arch: Arch::Aarch64, fma: true, avx: false, vector_bytes: 16, threads }
+}

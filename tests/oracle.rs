@@ -1,0 +1,216 @@
+//! Compiled programs against the interpreter.
+
+use evenkeel::host::host_target;
+use evenkeel_compiler::{Options, compile};
+use evenkeel_ir::eval::eval;
+use evenkeel_ir::{
+    Attrs, Axes, Composite, DType, EpsKind, Extent, Graph, GraphBuilder, Literal, Op, Shape, TensorType, Value,
+};
+use evenkeel_runtime::{Argument, Executable, Tensor};
+
+/// Runs a graph compiled for this machine.
+pub fn run_compiled(graph: &Graph, inputs: &[Tensor], options: &Options) -> Vec<Tensor> {
+    let compiled = compile(graph, &host_target(2), options).unwrap_or_else(|e| panic!("{e}"));
+    if std::env::var("SHOW").is_ok() {
+        println!("{}", compiled.report);
+        compiled.report.kernels.iter().for_each(|k| println!("{}", k.listing));
+    }
+    let executable = Executable::load(compiled.program, 2).unwrap();
+    let mut arguments: Vec<Argument<'_>> = inputs.iter().map(Argument::In).collect();
+    let mut outputs = Vec::new();
+    executable.run(&mut arguments, &mut outputs).unwrap_or_else(|e| panic!("{e}"));
+    outputs
+}
+
+/// Compares compiled outputs with the interpreter on the same (rounded) inputs.
+#[track_caller]
+pub fn check(graph: &Graph, inputs: &[Tensor], tolerance: f64) {
+    let literals: Vec<Literal> = inputs.iter().map(Tensor::to_literal).collect();
+    let want = eval(graph, &literals).unwrap();
+    for fuse in [true, false] {
+        let got = run_compiled(graph, inputs, &Options { fuse, ..Options::default() });
+        for (k, (got, want)) in got.iter().zip(&want).enumerate() {
+            assert_eq!(got.sizes(), want.sizes, "output {k}");
+            let (got, want) = (got.to_f64s(), want.to_floats());
+            let scale = want.iter().copied().filter(|x| x.is_finite()).fold(1.0, |a: f64, b| a.max(b.abs()));
+            for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+                let close = (g - w).abs() <= tolerance * scale || g == w || (g.is_nan() && w.is_nan());
+                assert!(close, "fuse {fuse}, output {k}, element {i}: got {g}, want {w}\n");
+            }
+        }
+    }
+}
+
+/// Numbers in about -2..2, the same every time.
+pub fn numbers(sizes: &[usize], seed: u64) -> Tensor {
+    let n = sizes.iter().product::<usize>() as u64;
+    let at = |i: u64| {
+        let word = evenkeel_ir::random::threefry([seed as u32, 7], [i as u32, 0])[0];
+        (f64::from(word) / f64::from(u32::MAX) * 4.0 - 2.0) as f32
+    };
+    Tensor::from_vec(sizes, (0..n).map(at).collect::<Vec<f32>>()).unwrap()
+}
+
+fn batch_by(n: usize) -> TensorType {
+    TensorType::new(DType::F32, Shape([Extent::BATCH, Extent::from(n)].into_iter().collect()))
+}
+
+fn fixed(sizes: &[usize]) -> TensorType {
+    TensorType::new(DType::F32, Shape::of(sizes))
+}
+
+fn single(b: GraphBuilder, y: Value) -> Graph {
+    b.finish([("y".to_string(), y)])
+}
+
+#[test]
+fn pointwise_chain_with_broadcasts() {
+    let mut b = GraphBuilder::new();
+    let (x, bias) = (b.input("x", batch_by(37)), b.input("bias", fixed(&[37])));
+    let s = b.add(x, bias);
+    let y = b.gelu(s);
+    let y = b.mul(y, x);
+    let graph = single(b, y);
+    for rows in [1, 3, 64, 300] {
+        check(&graph, &[numbers(&[rows, 37], 1), numbers(&[37], 2)], 2e-6);
+    }
+}
+
+#[test]
+fn every_unary_row_compiles_to_its_value() {
+    for &f in evenkeel_ir::Unary::ALL {
+        let mut b = GraphBuilder::new();
+        if f.def().class == evenkeel_ir::op::Class::Bool {
+            continue;
+        }
+        let x = b.input("x", fixed(&[1003]));
+        let y = b.unary(f, x);
+        let graph = single(b, y);
+        let (low, high) = f.def().domain;
+        let data: Vec<f32> = (0..1003).map(|i| (low + (high - low) * f64::from(i) / 1002.0) as f32).collect();
+        let inputs = [Tensor::from_vec(&[1003], data).unwrap()];
+        let want = eval(&graph, &[inputs[0].to_literal()]).unwrap()[0].to_floats();
+        let got = run_compiled(&graph, &inputs, &Options::default())[0].to_f64s();
+        let floor = want.iter().fold(0.0f64, |a, b| a.max(b.abs())) * 1e-3;
+        for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+            let unit = (w.abs().max(floor) as f32).max(f32::MIN_POSITIVE);
+            let ulp = f64::from(f32::from_bits(unit.to_bits() + 1)) - f64::from(unit);
+            assert!((g - w).abs() <= f.def().ulps.max(0.5) * ulp, "{}: element {i}: got {g}, want {w}", f.name());
+        }
+    }
+}
+
+#[test]
+fn every_composite_matches_its_meaning() {
+    for &composite in Composite::ALL {
+        let def = composite.def();
+        let takes = |attr| def.attrs.contains(&attr);
+        for axes in [Axes::new([1]), Axes::new([0]), Axes::new([0, 1])] {
+            if composite == Composite::ArgMax && axes.len() > 1 {
+                continue;
+            }
+            for kind in [EpsKind::Inside, EpsKind::Outside, EpsKind::Clamp] {
+                let mut attrs = Attrs::over(axes);
+                if takes(evenkeel_ir::op::Attr::Eps) {
+                    attrs = attrs.eps(1e-3, kind);
+                } else if kind != EpsKind::Inside {
+                    continue;
+                }
+                let mut b = GraphBuilder::new();
+                let mut inputs = vec![b.input("x", batch_by(21))];
+                inputs.extend(def.inputs[1..].iter().map(|&name| b.input(name, fixed(&[21]))));
+                let y = b.op(Op::Composite(composite, attrs), &inputs);
+                let graph = single(b, y);
+                for rows in [1, 5, 130] {
+                    let mut data = vec![numbers(&[rows, 21], 3)];
+                    data.extend((1..inputs.len()).map(|i| numbers(&[21], 10 + i as u64)));
+                    check(&graph, &data, 4e-6);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn products_with_epilogues() {
+    let mut b = GraphBuilder::new();
+    let x = b.input("x", batch_by(33));
+    let (w, bias) = (b.input("w", fixed(&[20, 33])), b.input("bias", fixed(&[20])));
+    let dot = b.op(Op::Dot { batch: 0, lhs: Axes::new([1]), rhs: Axes::new([1]) }, &[x, w]);
+    let h = b.add(dot, bias);
+    let y = b.relu(h);
+    let z = b.composite(Composite::Softmax, &[h], Attrs::over(Axes::new([1])));
+    let graph = b.finish([("y".to_string(), y), ("z".to_string(), z)]);
+    for rows in [1, 7, 64, 777] {
+        check(&graph, &[numbers(&[rows, 33], 1), numbers(&[20, 33], 2), numbers(&[20], 3)], 1e-5);
+    }
+}
+
+/// Adds the gradients of `sum(y * cotangent)` towards the first inputs of a graph.
+pub fn with_gradients(graph: &Graph, wrt: usize) -> Graph {
+    let mut b = GraphBuilder::new();
+    let inputs: Vec<Value> = graph.inputs().iter().map(|i| b.input(i.name.clone(), i.ty.clone())).collect();
+    let map = evenkeel_compiler::grad::inline(&mut b, graph, &inputs);
+    let mut outputs = Vec::new();
+    let mut seeds = Vec::new();
+    for (name, value) in graph.outputs() {
+        let cotangent = b.input(format!("cotangent.{name}"), graph.ty(*value).clone());
+        seeds.push((*value, cotangent));
+        outputs.push((name.clone(), map[value.node.0 as usize][value.result as usize]));
+    }
+    let at = |i: usize| graph.iter().find(|(_, n)| n.op == Op::Input(i as u32)).map(|(id, _)| id).unwrap();
+    let wrt: Vec<Value> = (0..wrt).map(|i| Value { node: at(i), result: 0 }).collect();
+    let backward = evenkeel_compiler::grad::backward(&mut b, graph, &map, &seeds, &wrt).unwrap();
+    for (i, gradient) in backward.gradients.iter().enumerate() {
+        outputs.push((format!("grad.{}", graph.inputs()[i].name), *gradient));
+    }
+    b.finish(outputs)
+}
+
+#[test]
+fn gradients_of_composites_match() {
+    for &composite in Composite::ALL {
+        let def = composite.def();
+        if composite == Composite::ArgMax {
+            continue;
+        }
+        for axes in [Axes::new([1]), Axes::new([0])] {
+            let mut attrs = Attrs::over(axes);
+            if def.attrs.contains(&evenkeel_ir::op::Attr::Eps) {
+                attrs = attrs.eps(1e-3, EpsKind::Inside);
+            }
+            let mut b = GraphBuilder::new();
+            let mut inputs = vec![b.input("x", batch_by(21))];
+            inputs.extend(def.inputs[1..].iter().map(|&name| b.input(name, fixed(&[21]))));
+            let y = b.op(Op::Composite(composite, attrs), &inputs);
+            let row = b.ty(y).shape[1].is_one();
+            let column = b.ty(y).shape[0].is_one();
+            let graph = with_gradients(&single(b, y), inputs.len());
+            for rows in [2, 5, 130] {
+                let mut data = vec![numbers(&[rows, 21], 3)];
+                data.extend((1..inputs.len()).map(|i| numbers(&[21], 10 + i as u64)));
+                data.push(numbers(&[if column { 1 } else { rows }, if row { 1 } else { 21 }], 30));
+                check(&graph, &data, 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn layer_norm_is_one_kernel_forward_and_one_backward() {
+    let mut b = GraphBuilder::new();
+    let (x, gain, bias) = (b.input("x", batch_by(256)), b.input("gain", fixed(&[256])), b.input("bias", fixed(&[256])));
+    let attrs = Attrs::over(Axes::new([1])).eps(1e-5, EpsKind::Inside);
+    let y = b.composite(Composite::LayerNorm, &[x, gain, bias], attrs);
+    let forward = single(b, y);
+    let both = with_gradients(&forward, 3);
+    let report = |graph: &Graph| compile(graph, &host_target(1), &Options::default()).unwrap().report.to_string();
+    insta::assert_snapshot!(report(&forward), @r"
+    steps: 1 kernels, 0 products, 0 combine steps, 0 copies or fills
+      g0_add: rows [N] of [256], phases 3, reads 3, writes 1, fuses 27 ops
+    ");
+    insta::assert_snapshot!(report(&both), @r"
+    steps: 1 kernels, 0 products, 1 combine steps, 0 copies or fills
+      g0_add_mul_sum: rows [N] of [256], phases 4, reads 4, writes 4, fuses 41 ops
+    ");
+}
