@@ -139,11 +139,14 @@ fn changes_through_collected_leaves_stay() {
     let mut collected = Vec::new();
     layer.visit_mut(&mut FieldPath::root(), &mut |_, leaf| collected.push(leaf));
     for leaf in collected {
-        let (LeafMut::Param(Param { values, .. }) | LeafMut::State(State { values, .. })) = leaf;
-        values.fill(3.0);
+        let tensor = match leaf {
+            LeafMut::Param(param) => param.tensor_mut(),
+            LeafMut::State(state) => state.tensor_mut(),
+        };
+        tensor.as_mut_slice::<f32>().unwrap().fill(3.0);
     }
-    assert_eq!(layer.weight.values, [3.0, 3.0]);
-    assert_eq!(layer.bias.unwrap().values, [3.0, 3.0]);
+    assert_eq!(layer.weight.tensor().to_f64s(), [3.0, 3.0]);
+    assert_eq!(layer.bias.unwrap().tensor().to_f64s(), [3.0, 3.0]);
     assert_eq!(layer.scale, 1.0);
 }
 

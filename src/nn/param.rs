@@ -1,41 +1,75 @@
-//! The leaves of a parameter tree: host values with a shape, named by where they are.
-//!
-//! Invariant: `values` holds as many numbers as `shape` says.
+//! The leaves of a model: parameters and state.
 
-/// An array that training changes.
+use crate::trace::{Var, leaf_value, set_state};
+use evenkeel_ir::Place;
+use evenkeel_runtime::{Element, Tensor};
+
+use super::LeafRef;
+
+/// A tensor that training changes. `clone()` copies it.
+///
+/// In a trace, `&param` stands for its value on either side of an operator, and
+/// [`Param::value`] gives it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Param {
-    /// The numbers, row-major.
-    pub values: Vec<f32>,
-    /// Size of each axis.
-    pub shape: Vec<usize>,
+    tensor: Tensor,
 }
 
-/// An array that the model updates by itself, such as a running mean; saved, never trained.
+/// A tensor that the model updates by itself, such as a running mean; saved, never trained.
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
-    /// The numbers, row-major.
-    pub values: Vec<f32>,
-    /// Size of each axis.
-    pub shape: Vec<usize>,
+    tensor: Tensor,
 }
 
-impl Param {
-    /// An array of zeros.
-    pub fn zeros(shape: &[usize]) -> Self {
-        Self {
-            values: vec![0.0; shape.iter().product()],
-            shape: shape.to_vec(),
+macro_rules! leaf {
+    ($Leaf:ident) => {
+        impl $Leaf {
+            /// Holds a tensor.
+            pub fn new(tensor: Tensor) -> $Leaf {
+                $Leaf { tensor }
+            }
+
+            /// f32 zeros.
+            pub fn zeros(sizes: &[usize]) -> $Leaf {
+                $Leaf::full(sizes, 0f32)
+            }
+
+            /// f32 ones.
+            pub fn ones(sizes: &[usize]) -> $Leaf {
+                $Leaf::full(sizes, 1f32)
+            }
+
+            /// One value everywhere.
+            pub fn full<T: Element>(sizes: &[usize], value: T) -> $Leaf {
+                $Leaf { tensor: Tensor::full(sizes, value) }
+            }
+
+            /// The values.
+            pub fn tensor(&self) -> &Tensor {
+                &self.tensor
+            }
+
+            /// The values, writable.
+            pub fn tensor_mut(&mut self) -> &mut Tensor {
+                &mut self.tensor
+            }
+
+            /// The value in the running trace.
+            #[track_caller]
+            pub fn value(&self) -> Var {
+                leaf_value(LeafRef::$Leaf(self), Place::caller())
+            }
         }
-    }
+    };
 }
+leaf!(Param);
+leaf!(State);
 
 impl State {
-    /// An array of zeros.
-    pub fn zeros(shape: &[usize]) -> Self {
-        Self {
-            values: vec![0.0; shape.iter().product()],
-            shape: shape.to_vec(),
-        }
+    /// Gives the state a new value, which takes effect when the step has run. The type must
+    /// stay; later reads in the same trace see the new value.
+    #[track_caller]
+    pub fn set(&self, new: Var) {
+        set_state(LeafRef::State(self), new, Place::caller());
     }
 }

@@ -1,7 +1,7 @@
 //! The graph of a training step: forward, reverse, clipping, optimizer, guard.
 //!
 //! Inputs, in this order: what training changes (parameters and state by field path, the
-//! optimizer's slots as `optimizer.SLOT.PATH`, `optimizer.step`), the batch, `seed`,
+//! optimizer's slots as `optimizer.SLOT.PATH`, `optimizer.step`), `seed`, the batch,
 //! `learning_rate`. Outputs: what the step reports (loss, metrics, taps), [`NONFINITE`], the
 //! gradient's norm, and the new value of everything that changes.
 //!
@@ -10,6 +10,8 @@
 //! Start at [`step_graph`].
 
 use crate::optim::{Optimizer, Progress, Trained};
+use crate::session::input_value;
+use crate::session::traced::Forward;
 use evenkeel_compiler::grad::{GradError, backward, inline};
 use evenkeel_ir::{Axes, DType, Graph, GraphBuilder, Op, TensorType, Value};
 
@@ -17,35 +19,23 @@ use evenkeel_ir::{Axes, DType, Graph, GraphBuilder, Op, TensorType, Value};
 pub(crate) const NONFINITE: &str = "nonfinite";
 /// Name of the output with the norm of all gradients, before clipping.
 pub(crate) const GRADIENT_NORM: &str = "gradient_norm";
+/// Name of the loss among the outputs.
+pub(crate) const LOSS: &str = "loss";
 /// Name of the optimizer's step count.
 pub(crate) const STEP: &str = "optimizer.step";
 const LEARNING_RATE: &str = "learning_rate";
-
-/// A traced loss and what its inputs and outputs are.
-///
-/// The graph's inputs are the model's leaves, the batch and the seed, in this order; its outputs
-/// are what the step reports, the loss first, and new state.
-#[derive(Clone, Debug)]
-pub(crate) struct Forward {
-    /// The traced graph.
-    pub(crate) graph: Graph,
-    /// For each leaf of the model (the graph's first inputs): is it trained?
-    pub(crate) trained: Vec<bool>,
-    /// How many of the first outputs are reported.
-    pub(crate) reported: usize,
-    /// For each other output, the leaf whose new value it is.
-    pub(crate) states: Vec<usize>,
-}
 
 /// A training step as one graph.
 #[derive(Clone, Debug)]
 pub(crate) struct StepGraph {
     /// The graph.
     pub(crate) graph: Graph,
-    /// How many of the first inputs training changes.
-    pub(crate) kept: usize,
-    /// Outputs that are new values of inputs, as `(output, input)`.
+    /// For each of the first inputs, which training keeps: does a step replace it?
+    pub(crate) replaced: Vec<bool>,
+    /// Outputs that are new values of inputs, as `(output, input)`; the last ones.
     pub(crate) updates: Vec<(usize, usize)>,
+    /// The loss and the gradients: what must be finite.
+    pub(crate) watched: Vec<Value>,
 }
 
 /// Appends everything that training needs to a forward graph.
@@ -67,7 +57,8 @@ pub(crate) fn step_graph(
     let gradients = step.gradients(&map)?;
     step.b.set_provenance(Default::default());
     let norm = step.norm(&gradients);
-    let mut bad = step.nonfinite(outputs[0].1, &gradients);
+    let watched: Vec<Value> = std::iter::once(outputs[0].1).chain(gradients.iter().copied()).collect();
+    let mut bad = step.nonfinite(&watched);
     let gradients = match clip_norm {
         Some(limit) => {
             let unknown = step.b.nonfinite(norm);
@@ -78,7 +69,7 @@ pub(crate) fn step_graph(
     };
     step.optimize(optimizer, &gradients);
     step.states(&outputs);
-    Ok(step.finish(outputs, bad, norm))
+    Ok(step.finish(outputs, bad, norm, watched))
 }
 
 /// The declared inputs of a step.
@@ -166,12 +157,12 @@ impl Builder<'_> {
     }
 
     /// How many elements of the loss and the gradients are not finite.
-    fn nonfinite(&mut self, loss: Value, gradients: &[Value]) -> Value {
+    fn nonfinite(&mut self, watched: &[Value]) -> Value {
         let term = |step: &mut Self, x: Value| {
             let bad = step.b.nonfinite(x);
             step.total(bad)
         };
-        let terms = std::iter::once(&loss).chain(gradients).map(|&x| term(self, x)).collect();
+        let terms = watched.iter().map(|&x| term(self, x)).collect();
         self.sum_of(terms)
     }
 
@@ -212,20 +203,28 @@ impl Builder<'_> {
     }
 
     /// Guards the changes and names the outputs.
-    fn finish(mut self, outputs: Vec<(String, Value)>, bad: Value, norm: Value) -> StepGraph {
+    fn finish(
+        mut self,
+        outputs: Vec<(String, Value)>,
+        bad: Value,
+        norm: Value,
+        watched: Vec<Value>,
+    ) -> StepGraph {
         let zero = self.b.number(bad, 0.0);
         let ok = self.b.eq(bad, zero);
         let mut named: Vec<(String, Value)> = outputs.into_iter().take(self.forward.reported).collect();
         named.push((NONFINITE.into(), bad));
         named.push((GRADIENT_NORM.into(), norm));
         let mut updates = Vec::new();
+        let mut replaced = vec![false; self.inputs.kept];
         for Change { old, new } in std::mem::take(&mut self.changes) {
             let input = input_index(self.b.graph(), old);
             updates.push((named.len(), input));
+            replaced[input] = true;
             let guarded = self.b.select(ok, new, old);
             named.push((format!("new.{}", self.b.graph().inputs()[input].name), guarded));
         }
-        StepGraph { graph: self.b.finish(named), kept: self.inputs.kept, updates }
+        StepGraph { graph: self.b.finish(named), replaced, updates, watched }
     }
 }
 
@@ -234,10 +233,4 @@ fn input_index(graph: &Graph, value: Value) -> usize {
         Op::Input(index) => *index as usize,
         op => unreachable!("{} is not an input", op.name()),
     }
-}
-
-/// The value of the input with this position.
-pub(crate) fn input_value(graph: &Graph, index: usize) -> Value {
-    let found = graph.iter().find(|(_, node)| node.op == Op::Input(index as u32));
-    Value { node: found.expect("a declared input").0, result: 0 }
 }

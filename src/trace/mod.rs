@@ -1,0 +1,269 @@
+//! Tracing: running a closure once on symbolic values to record its graph.
+//!
+//! A [`Var`] is a handle to a value of the trace that runs on this thread. Faults do not stop
+//! a trace: the result is *poisoned*, keeps accepting methods, and all faults are reported
+//! together when the trace ends. Start at [`trace`]; drivers use [`start`].
+//!
+//! Not here: what is done with the graph (`session`, `train`).
+
+mod axes;
+mod error;
+mod losses;
+mod methods;
+mod operators;
+mod shapes;
+mod var;
+
+pub use axes::AxisList;
+pub use error::{Fault, Located, TraceError};
+pub use operators::Operand;
+pub use var::Var;
+
+use crate::nn::LeafRef;
+use evenkeel_ir::{Graph, GraphBuilder, Op, Place, Provenance, TensorType, Value};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Whether layers behave as in training or as in use; fixed when tracing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Dropout drops, batch statistics are of the batch, state is updated.
+    Train,
+    /// Dropout is the identity, batch statistics are the running ones.
+    #[default]
+    Eval,
+}
+
+/// The trace that runs on a thread.
+struct Context {
+    number: u64,
+    builder: GraphBuilder,
+    values: Vec<Value>,
+    faults: Vec<Located>,
+    leaves: HashMap<usize, Var>,
+    new_states: HashMap<usize, Var>,
+    taps: Vec<(String, Var)>,
+    seed: Option<Var>,
+    mode: Mode,
+    streams: u64,
+    path: Vec<String>,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Vec<Context>> = const { RefCell::new(Vec::new()) };
+    static COUNT: RefCell<u64> = const { RefCell::new(0) };
+}
+
+/// A running trace; ends when dropped.
+#[derive(Debug)]
+pub struct Tracing {
+    number: u64,
+}
+
+/// Starts a trace on this thread. Traces may nest; values belong to the one that made them.
+pub fn start(mode: Mode) -> Tracing {
+    let number = COUNT.with_borrow_mut(|count| {
+        *count += 1;
+        *count
+    });
+    let context = Context {
+        number,
+        builder: GraphBuilder::new(),
+        values: Vec::new(),
+        faults: Vec::new(),
+        leaves: HashMap::new(),
+        new_states: HashMap::new(),
+        taps: Vec::new(),
+        seed: None,
+        mode,
+        streams: 0,
+        path: Vec::new(),
+    };
+    CURRENT.with_borrow_mut(|stack| stack.push(context));
+    Tracing { number }
+}
+
+impl Tracing {
+    /// Sets the value that random numbers are derived from.
+    pub fn seed(&self, seed: Var) {
+        with(|context| context.seed = Some(seed));
+    }
+
+    /// Values that were tapped, in order.
+    pub fn taps(&self) -> Vec<(String, Var)> {
+        with(|context| context.taps.clone()).unwrap_or_default()
+    }
+
+    /// The value that a state was set to.
+    pub fn new_state(&self, leaf: LeafRef<'_>) -> Option<Var> {
+        with(|context| context.new_states.get(&leaf_key(leaf)).copied()).flatten()
+    }
+
+    /// Ends the trace with these outputs.
+    ///
+    /// # Errors
+    /// Every fault of the trace.
+    pub fn finish(self, outputs: Vec<(String, Var)>) -> Result<Graph, TraceError> {
+        let place = Place::caller();
+        let values: Vec<(String, Option<Value>)> =
+            outputs.into_iter().map(|(name, var)| (name, var.value("output", place))).collect();
+        let context = CURRENT.with_borrow_mut(|stack| stack.pop()).expect("this trace is running");
+        if !context.faults.is_empty() {
+            return Err(TraceError { faults: context.faults });
+        }
+        let sound = values.into_iter().filter_map(|(name, value)| value.map(|v| (name, v)));
+        Ok(context.builder.finish(sound))
+    }
+}
+
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        CURRENT.with_borrow_mut(|stack| stack.retain(|context| context.number != self.number));
+    }
+}
+
+/// Runs `f` on the innermost trace of this thread, if there is one.
+fn with<T>(f: impl FnOnce(&mut Context) -> T) -> Option<T> {
+    CURRENT.with_borrow_mut(|stack| stack.last_mut().map(f))
+}
+
+/// Declares an input of the running trace.
+pub fn input(name: &str, ty: TensorType) -> Var {
+    with(|context| {
+        context.builder.set_provenance(Provenance::default());
+        let value = context.builder.input(name, ty);
+        context.var(value)
+    })
+    .unwrap_or(Var::POISONED)
+}
+
+fn leaf_key(leaf: LeafRef<'_>) -> usize {
+    match leaf {
+        LeafRef::Param(param) => std::ptr::from_ref(param) as usize,
+        LeafRef::State(state) => std::ptr::from_ref(state) as usize,
+    }
+}
+
+/// Says which value a parameter or state stands for in the running trace.
+pub fn bind(leaf: LeafRef<'_>, var: Var) {
+    with(|context| context.leaves.insert(leaf_key(leaf), var));
+}
+
+/// The value of a parameter or state in the running trace.
+pub(crate) fn leaf_value(leaf: LeafRef<'_>, place: Place) -> Var {
+    let ty = match leaf {
+        LeafRef::Param(param) => param.tensor().ty(),
+        LeafRef::State(state) => state.tensor().ty(),
+    };
+    with(|context| match (context.new_states.get(&leaf_key(leaf)), context.leaves.get(&leaf_key(leaf))) {
+        (Some(&var), _) | (None, Some(&var)) => var,
+        (None, None) => context.fault(Fault::Unbound { ty }, place),
+    })
+    .unwrap_or(Var::POISONED)
+}
+
+/// Records the new value of a state.
+pub(crate) fn set_state(leaf: LeafRef<'_>, new: Var, place: Place) {
+    let old = leaf_value(leaf, place);
+    let (Some(from), Some(to)) = (old.try_ty(), new.try_ty()) else { return };
+    with(|context| {
+        if from != to {
+            let (expected, found) = (from.to_string(), to.to_string());
+            context.fault(Fault::Expected { op: "set", expected, found }, place);
+        } else {
+            context.new_states.insert(leaf_key(leaf), new);
+        }
+    });
+}
+
+/// The mode of the running trace.
+pub fn mode() -> Mode {
+    with(|context| context.mode).unwrap_or_default()
+}
+
+/// The seed of the running trace and the number of a new stream.
+pub(crate) fn random_stream(place: Place) -> (Var, u64) {
+    with(|context| {
+        context.streams += 1;
+        let seed = context.seed.unwrap_or_else(|| {
+            let expected = "a trace with a seed".to_string();
+            context.fault(Fault::Expected { op: "random", expected, found: "none".into() }, place)
+        });
+        (seed, context.streams)
+    })
+    .unwrap_or((Var::POISONED, 0))
+}
+
+/// Runs `f` with `name` appended to the module path that errors and `explain` show.
+pub fn with_module<T>(name: &str, f: impl FnOnce() -> T) -> T {
+    with(|context| context.path.push(name.to_string()));
+    let result = f();
+    with(|context| context.path.pop());
+    result
+}
+
+impl Context {
+    fn var(&mut self, value: Value) -> Var {
+        self.values.push(value);
+        Var::new(self.number, self.values.len() as u32 - 1)
+    }
+
+    fn fault(&mut self, fault: Fault, place: Place) -> Var {
+        let path = (!self.path.is_empty()).then(|| self.path.join("."));
+        self.faults.push(Located { fault, place, path });
+        Var::POISONED
+    }
+
+    fn apply(&mut self, op: Op, operands: &[Value], place: Place) -> Var {
+        let path = (!self.path.is_empty()).then(|| Arc::from(self.path.join(".")));
+        self.builder.set_provenance(Provenance { place: Some(place), path });
+        match self.builder.apply(op, operands) {
+            Ok(value) => self.var(value),
+            Err(error) => self.fault(error.into(), place),
+        }
+    }
+}
+
+/// Applies an op to values of the running trace.
+pub(crate) fn apply(op: Op, operands: &[Var], place: Place) -> Var {
+    let name = op.name();
+    let mut values = Vec::with_capacity(operands.len());
+    for operand in operands {
+        match operand.value(name, place) {
+            Some(value) => values.push(value),
+            None => return Var::POISONED,
+        }
+    }
+    with(|context| context.apply(op, &values, place)).unwrap_or(Var::POISONED)
+}
+
+/// Records a fault of the running trace.
+pub(crate) fn fault(fault: Fault, place: Place) -> Var {
+    with(|context| context.fault(fault, place)).unwrap_or(Var::POISONED)
+}
+
+/// Records a closure over values of these types as a graph with inputs of these names.
+///
+/// # Errors
+/// Every fault of the closure, with its place.
+///
+/// # Examples
+/// ```
+/// use evenkeel::prelude::*;
+///
+/// let row = TensorType::new(DType::F32, Shape::of(&[2, 4]));
+/// let graph = trace(&[("x", row)], |x| vec![("y", (x[0] * 2.0).tanh())])?;
+/// assert_eq!(graph.outputs()[0].0, "y");
+/// # Ok::<(), evenkeel::trace::TraceError>(())
+/// ```
+pub fn trace<'a>(
+    inputs: &[(&str, TensorType)],
+    closure: impl FnOnce(&[Var]) -> Vec<(&'a str, Var)>,
+) -> Result<Graph, TraceError> {
+    let tracing = start(Mode::Eval);
+    let vars: Vec<Var> = inputs.iter().map(|(name, ty)| input(name, ty.clone())).collect();
+    let mut outputs: Vec<(String, Var)> = closure(&vars).into_iter().map(|(n, v)| (n.to_string(), v)).collect();
+    outputs.extend(tracing.taps().into_iter().map(|(name, var)| (format!("tap.{name}"), var)));
+    tracing.finish(outputs)
+}

@@ -1,0 +1,118 @@
+//! Operators, with values, parameters and numbers on either side.
+
+use super::{Fault, Var, apply, fault, leaf_value};
+use crate::nn::{LeafRef, Param, State};
+use evenkeel_ir::op::{BinaryMethods, UnaryMethods};
+use evenkeel_ir::{Binary, DType, Op, Place, Real, Unary};
+
+/// The other side of an operator: a value or a number.
+#[derive(Clone, Copy, Debug)]
+pub enum Operand {
+    /// A traced value.
+    Var(Var),
+    /// A number, which takes the element type of the value beside it.
+    Number(f64),
+}
+
+macro_rules! numbers {
+    ($($ty:ty),*) => {$(
+        impl From<$ty> for Operand {
+            fn from(number: $ty) -> Operand { Operand::Number(number as f64) }
+        }
+    )*};
+}
+numbers!(f32, f64, i32, i64, usize);
+
+impl From<Var> for Operand {
+    fn from(var: Var) -> Operand {
+        Operand::Var(var)
+    }
+}
+
+impl From<&Param> for Operand {
+    #[track_caller]
+    fn from(param: &Param) -> Operand {
+        Operand::Var(leaf_value(LeafRef::Param(param), Place::caller()))
+    }
+}
+
+impl From<&State> for Operand {
+    #[track_caller]
+    fn from(state: &State) -> Operand {
+        Operand::Var(leaf_value(LeafRef::State(state), Place::caller()))
+    }
+}
+
+impl Operand {
+    /// The operand as a value beside `like`.
+    pub(crate) fn beside(self, op: &'static str, like: Var, place: Place) -> Var {
+        match self {
+            Operand::Var(var) => var,
+            Operand::Number(_) if like.is_poisoned() => Var::POISONED,
+            Operand::Number(number) => {
+                let dtype = like.dtype();
+                let whole = number.fract() == 0.0;
+                if dtype == DType::Bool || (dtype.is_int() && !whole) {
+                    return fault(Fault::Number { op, number, dtype }, place);
+                }
+                apply(Op::Const(Real::new(number), dtype), &[], place)
+            }
+        }
+    }
+}
+
+impl UnaryMethods for Var {
+    #[track_caller]
+    fn unary(self, op: Unary) -> Var {
+        apply(Op::Unary(op), &[self], Place::caller())
+    }
+}
+
+impl<T: Into<Operand>> BinaryMethods<T> for Var {
+    #[track_caller]
+    fn binary(self, op: Binary, other: T) -> Var {
+        let place = Place::caller();
+        let other = other.into().beside(op.name(), self, place);
+        apply(Op::Binary(op), &[self, other], place)
+    }
+}
+
+/// Both sides of an operator, of which at least one is a value.
+#[track_caller]
+fn operator(op: Binary, lhs: Operand, rhs: Operand) -> Var {
+    let place = Place::caller();
+    let (lhs, rhs) = match (lhs, rhs) {
+        (Operand::Var(x), y) => (x, y.beside(op.name(), x, place)),
+        (x, Operand::Var(y)) => (x.beside(op.name(), y, place), y),
+        (Operand::Number(_), Operand::Number(_)) => (Var::POISONED, Var::POISONED),
+    };
+    apply(Op::Binary(op), &[lhs, rhs], place)
+}
+
+macro_rules! operators {
+    ($($Trait:ident $method:ident $Op:ident),*) => {
+        $(operators!(@impl $Trait $method $Op; {
+            (Var, Var) (Var, f32) (Var, f64) (Var, i32) (f32, Var) (f64, Var) (i32, Var)
+            (Var, &Param) (&Param, Var) (&Param, &Param) (&Param, f32) (&Param, f64) (f32, &Param) (f64, &Param)
+            (Var, &State) (&State, Var) (&State, &State) (&State, f32) (&State, f64) (f32, &State) (f64, &State)
+        });)*
+    };
+    (@impl $Trait:ident $method:ident $Op:ident; { $(($Lhs:ty, $Rhs:ty))* }) => {
+        $(impl std::ops::$Trait<$Rhs> for $Lhs {
+            type Output = Var;
+            #[track_caller]
+            fn $method(self, other: $Rhs) -> Var {
+                operator(Binary::$Op, Operand::from(self), Operand::from(other))
+            }
+        })*
+    };
+}
+operators!(Add add Add, Sub sub Sub, Mul mul Mul, Div div Div);
+
+impl std::ops::Neg for Var {
+    type Output = Var;
+    #[track_caller]
+    fn neg(self) -> Var {
+        apply(Op::Unary(Unary::Neg), &[self], Place::caller())
+    }
+}
