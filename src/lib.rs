@@ -7,8 +7,15 @@
 // The derive macros name this crate by path, also from within.
 extern crate self as evenkeel;
 
+pub mod checkpoint;
 pub mod data;
+mod error;
 pub mod host;
 pub mod nn;
+pub mod optim;
 pub mod prelude;
+pub mod session;
 pub mod trace;
+pub mod train;
+
+pub use error::Error;

@@ -3,3 +3,4 @@
 mod oracle;
 mod parameters;
 mod tidy;
+mod train;

@@ -1,0 +1,117 @@
+//! Derivatives of whole graphs: a graph with outputs becomes one that also gives derivatives.
+//!
+//! Inputs and outputs keep their places; new ones follow: `cotangent.OUTPUT` or `tangent.INPUT`
+//! as inputs, `grad.INPUT` or `tangent.OUTPUT` as outputs.
+
+use evenkeel_compiler::grad::{GradError, backward, forward, inline};
+use evenkeel_ir::{Graph, GraphBuilder, Op, Value};
+
+/// A copy of a graph in a builder.
+struct Copied<'a> {
+    b: GraphBuilder,
+    graph: &'a Graph,
+    map: Vec<Vec<Value>>,
+}
+
+impl<'a> Copied<'a> {
+    fn new(graph: &'a Graph) -> Copied<'a> {
+        let mut b = GraphBuilder::new();
+        let inputs: Vec<Value> =
+            graph.inputs().iter().map(|input| b.input(input.name.clone(), input.ty.clone())).collect();
+        let map = inline(&mut b, graph, &inputs);
+        Copied { b, graph, map }
+    }
+
+    fn value(&self, v: Value) -> Value {
+        self.map[v.node.0 as usize][v.result as usize]
+    }
+
+    fn outputs(&self) -> Vec<(String, Value)> {
+        self.graph.outputs().iter().map(|(name, v)| (name.clone(), self.value(*v))).collect()
+    }
+}
+
+/// The value of the input with this position.
+pub(crate) fn input_value(graph: &Graph, index: usize) -> Value {
+    let found = graph.iter().find(|(_, node)| node.op == Op::Input(index as u32));
+    Value { node: found.expect("a declared input").0, result: 0 }
+}
+
+/// Positions of the inputs that can have a derivative.
+pub fn float_inputs(graph: &Graph) -> Vec<usize> {
+    (0..graph.inputs().len()).filter(|&i| graph.inputs()[i].ty.dtype.is_float()).collect()
+}
+
+/// Adds an input `cotangent.NAME` per float output and an output `grad.NAME` per input of `wrt`:
+/// the sum over outputs of cotangent times derivative.
+///
+/// # Errors
+/// An op without a derivative on the way; an input that is not a float.
+pub fn vjp_graph(graph: &Graph, wrt: &[usize]) -> Result<Graph, GradError> {
+    let mut copied = Copied::new(graph);
+    let mut seeds = Vec::new();
+    for (name, output) in graph.outputs().iter().filter(|(_, v)| graph.ty(*v).dtype.is_float()) {
+        seeds.push((*output, copied.b.input(format!("cotangent.{name}"), graph.ty(*output).clone())));
+    }
+    finish_reverse(copied, &seeds, wrt)
+}
+
+/// Adds an output `grad.NAME` per input of `wrt`: the derivative of the first output, a scalar.
+///
+/// # Errors
+/// An op without a derivative on the way; an input or a first output that is not a float.
+pub fn grad_graph(graph: &Graph, wrt: &[usize]) -> Result<Graph, GradError> {
+    let mut copied = Copied::new(graph);
+    let output = graph.outputs()[0].1;
+    let value = copied.value(output);
+    let one = copied.b.number(value, 1.0);
+    finish_reverse(copied, &[(output, one)], wrt)
+}
+
+fn finish_reverse(
+    mut copied: Copied<'_>,
+    seeds: &[(Value, Value)],
+    wrt: &[usize],
+) -> Result<Graph, GradError> {
+    let graph = copied.graph;
+    let values: Vec<Value> = wrt.iter().map(|&input| input_value(graph, input)).collect();
+    let gradients = backward(&mut copied.b, graph, &copied.map, seeds, &values)?.gradients;
+    let names = wrt.iter().map(|&input| format!("grad.{}", graph.inputs()[input].name));
+    let outputs = copied.outputs().into_iter().chain(names.zip(gradients)).collect::<Vec<_>>();
+    Ok(copied.b.finish(outputs))
+}
+
+/// Adds an input `tangent.NAME` per input of `wrt` and an output `tangent.NAME` per float output:
+/// the derivative in the direction of the tangents.
+///
+/// # Errors
+/// An op without a derivative on the way; a function with a reverse of its own.
+pub fn jvp_graph(graph: &Graph, wrt: &[usize]) -> Result<Graph, GradError> {
+    let mut copied = Copied::new(graph);
+    let mut seeds = Vec::new();
+    for &input in wrt {
+        let declared = &graph.inputs()[input];
+        if !declared.ty.dtype.is_float() {
+            return Err(GradError::NotFloat {
+                what: format!("input {}", declared.name),
+                ty: declared.ty.clone(),
+            });
+        }
+        let tangent = copied.b.input(format!("tangent.{}", declared.name), declared.ty.clone());
+        seeds.push((input_value(graph, input), tangent));
+    }
+    let floats: Vec<&(String, Value)> =
+        graph.outputs().iter().filter(|(_, v)| graph.ty(*v).dtype.is_float()).collect();
+    let wanted: Vec<Value> = floats.iter().map(|(_, v)| *v).collect();
+    let tangents = forward(&mut copied.b, graph, &copied.map, &seeds, &wanted)?;
+    let names = floats.iter().map(|(name, _)| format!("tangent.{name}"));
+    let outputs = copied.outputs().into_iter().chain(names.zip(tangents)).collect::<Vec<_>>();
+    Ok(copied.b.finish(outputs))
+}
+
+/// The graph with some of its outputs, in the given order.
+pub(crate) fn select_outputs(graph: &Graph, outputs: &[usize]) -> Graph {
+    let copied = Copied::new(graph);
+    let all = copied.outputs();
+    copied.b.finish(outputs.iter().map(|&output| all[output].clone()))
+}

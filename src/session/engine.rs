@@ -1,0 +1,107 @@
+//! The one place where graphs meet devices: compiles a graph and runs it on tensors.
+//!
+//! Invariant: an engine computes the same function on every device; which outputs replace inputs
+//! is decided when it is made.
+//!
+//! Not here: which tensors those are (`train::step`, `session::jit`).
+
+use super::device::Device;
+use crate::error::Error;
+use evenkeel_ir::eval::eval_at;
+use evenkeel_ir::{EvalError, Graph, Literal, TensorType, bind_batch};
+use evenkeel_runtime::{Argument, Tensor};
+use std::fmt;
+
+/// How to compile.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Setup {
+    pub(crate) device: Device,
+    /// Threads to run on; all of the computer's when not given.
+    pub(crate) threads: Option<usize>,
+}
+
+/// A compiled graph, callable from many threads.
+pub(crate) enum Engine {
+    Interp(Interp),
+    Cpu(Box<super::native::Native>),
+}
+
+/// A graph that the interpreter runs.
+pub(crate) struct Interp {
+    graph: Graph,
+    /// For every output, the input it replaces.
+    replaces: Vec<Option<usize>>,
+}
+
+impl Engine {
+    /// Compiles a graph; `updates` are outputs that replace inputs, as `(output, input)`.
+    pub(crate) fn compile(graph: &Graph, updates: &[(usize, usize)], setup: &Setup) -> Result<Engine, Error> {
+        match setup.device {
+            Device::Interp => Ok(Engine::Interp(Interp::new(graph, updates))),
+            Device::Cpu => Ok(Engine::Cpu(Box::new(super::native::Native::compile(graph, updates, setup)?))),
+        }
+    }
+
+    /// Runs on arguments in input order. Outputs that replace inputs are written into them; the
+    /// others go to `outputs`, in order.
+    pub(crate) fn run(&self, arguments: &mut [Argument<'_>], outputs: &mut Vec<Tensor>) -> Result<(), Error> {
+        match self {
+            Engine::Interp(interp) => interp.run(arguments, outputs),
+            Engine::Cpu(native) => native.run(arguments, outputs),
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Engine::Interp(interp) => {
+                writeln!(f, "interpreter: {} nodes, one by one, in f64", interp.graph.nodes().len())
+            }
+            Engine::Cpu(native) => write!(f, "{native}"),
+        }
+    }
+}
+
+/// The tensor behind an argument.
+pub(crate) fn tensor<'a>(argument: &'a Argument<'_>) -> &'a Tensor {
+    match argument {
+        Argument::In(tensor) => tensor,
+        Argument::InOut(tensor) => tensor,
+    }
+}
+
+/// An emptied vector for arguments of another lifetime; its memory is kept.
+pub(crate) fn recycle<'a>(mut arguments: Vec<Argument<'_>>) -> Vec<Argument<'a>> {
+    arguments.clear();
+    arguments.into_iter().map(|_| unreachable!("the vector is empty")).collect()
+}
+
+/// Arguments as values of the interpreter, and the batch size that fits them.
+pub(crate) fn literals(graph: &Graph, arguments: &[Argument<'_>]) -> Result<(Vec<Literal>, u64), EvalError> {
+    let types: Vec<TensorType> = arguments.iter().map(|argument| tensor(argument).ty()).collect();
+    let batch = bind_batch(graph.inputs().iter().map(|input| (input.name.as_str(), &input.ty)), &types)?;
+    Ok((arguments.iter().map(|argument| tensor(argument).to_literal()).collect(), batch))
+}
+
+impl Interp {
+    fn new(graph: &Graph, updates: &[(usize, usize)]) -> Interp {
+        let mut replaces = vec![None; graph.outputs().len()];
+        updates.iter().for_each(|&(output, input)| replaces[output] = Some(input));
+        Interp { graph: graph.clone(), replaces }
+    }
+
+    fn run(&self, arguments: &mut [Argument<'_>], outputs: &mut Vec<Tensor>) -> Result<(), Error> {
+        let (inputs, batch) = literals(&self.graph, arguments).map_err(Error::Arguments)?;
+        outputs.clear();
+        for (value, replaces) in eval_at(&self.graph, &inputs, batch).iter().zip(&self.replaces) {
+            let new = Tensor::from_literal(value);
+            match replaces.map(|input| &mut arguments[input]) {
+                Some(Argument::InOut(old)) => **old = new,
+                Some(Argument::In(_)) => unreachable!("callers pass what is replaced as InOut"),
+                None => outputs.push(new),
+            }
+        }
+        Ok(())
+    }
+}

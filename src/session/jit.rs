@@ -1,0 +1,167 @@
+//! Compiled closures: run from any thread, with parameters shared with whoever trains them.
+//!
+//! Invariant: a [`Jit`] never changes parameters; it holds them for reading while it runs, so
+//! a training step never changes them under it.
+
+use super::device::Device;
+use super::engine::{Engine, Setup};
+use super::model::{IntoModel, Model};
+use super::traced::{Forward, trace_model};
+use super::tree::{Tensors, Tree};
+use crate::error::Error;
+use crate::nn::Parameters;
+use crate::trace::{Mode, Var};
+use evenkeel_ir::Graph;
+use evenkeel_runtime::{Argument, Tensor};
+use std::marker::PhantomData;
+
+/// A closure over a model and tensors, to be compiled.
+///
+/// `model` is a model, a reference to one (its values are copied), or a [`Model`] handle, whose
+/// parameters are then shared: a step that trains them changes what the compiled closure gives.
+///
+/// Plain Rust numbers that the closure captures are constants of the compiled function.
+pub fn jit<M, A, R, F>(model: impl IntoModel<M>, function: F) -> JitBuilder<M, A, F>
+where
+    M: Parameters,
+    F: Fn(&M, A) -> R,
+{
+    let options = JitOptions { setup: Setup::default(), seed: 0, mode: Mode::Eval, symbolic: true };
+    JitBuilder { model: model.into_model(), function, options, arguments: PhantomData }
+}
+
+#[derive(Clone, Debug)]
+struct JitOptions {
+    setup: Setup,
+    seed: i64,
+    mode: Mode,
+    symbolic: bool,
+}
+
+/// What [`jit`] gives; [`compile`](JitBuilder::compile) ends it.
+pub struct JitBuilder<M, A, F> {
+    model: Model<M>,
+    function: F,
+    options: JitOptions,
+    arguments: PhantomData<fn(A)>,
+}
+
+impl<M: Parameters, A, F> JitBuilder<M, A, F> {
+    /// Where to run; this computer by default.
+    pub fn device(mut self, device: Device) -> Self {
+        self.options.setup.device = device;
+        self
+    }
+
+    /// How many threads to run on; all cores by default.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.options.setup.threads = Some(threads);
+        self
+    }
+
+    /// Seed of random ops; 0 by default.
+    pub fn seed(mut self, seed: i64) -> Self {
+        self.options.seed = seed;
+        self
+    }
+
+    /// Behave as in training or as in use, the default. State that the model sets is dropped
+    /// either way.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.options.mode = mode;
+        self
+    }
+
+    /// Compiles for the sizes of the example only, its leading axis included.
+    pub fn fixed_batch(mut self) -> Self {
+        self.options.symbolic = false;
+        self
+    }
+
+    /// Traces and compiles for tensors like those of the example, whose leading axis may vary.
+    ///
+    /// # Errors
+    /// Mistakes of the closure, with their places; types that the device does not execute.
+    pub fn compile<R>(self, example: &A::With<Tensor>) -> Result<Jit<M, R::With<usize>>, Error>
+    where
+        A: Tree<Leaf = Var>,
+        A::With<Tensor>: Tree<Leaf = Tensor, With<Var> = A>,
+        R: Tree<Leaf = Var>,
+        F: Fn(&M, A) -> R,
+    {
+        let mut layout = None;
+        let function = |model: &M, arguments: A| {
+            let results: R = (self.function)(model, arguments);
+            let mut vars = Vec::new();
+            layout = Some(results.map(&mut |&var| {
+                vars.push((format!("output.{}", vars.len()), var));
+                vars.len() - 1
+            }));
+            vars
+        };
+        let JitOptions { mode, symbolic, .. } = self.options;
+        let traced = trace_model(&self.model, mode, symbolic, example, function)?;
+        let layout = layout.expect("the closure has run");
+        Jit::compile(self.model, without_state(traced), layout, self.options.seed, &self.options.setup)
+    }
+}
+
+/// The graph with reported outputs only.
+fn without_state(traced: Forward) -> Graph {
+    let outputs: Vec<usize> = (0..traced.reported).collect();
+    super::derive::select_outputs(&traced.graph, &outputs)
+}
+
+/// A compiled closure. `L` is the tree of its results.
+pub struct Jit<M, L> {
+    model: Model<M>,
+    engine: Engine,
+    graph: Graph,
+    layout: L,
+    seed: Tensor,
+}
+
+impl<M: Parameters, L: Tree<Leaf = usize>> Jit<M, L> {
+    /// Compiles a graph whose inputs are leaves of the model, seed, arguments.
+    pub(super) fn compile(
+        model: Model<M>,
+        graph: Graph,
+        layout: L,
+        seed: i64,
+        setup: &Setup,
+    ) -> Result<Jit<M, L>, Error> {
+        let engine = Engine::compile(&graph, &[], setup)?;
+        Ok(Jit { model, engine, graph, layout, seed: Tensor::scalar(seed) })
+    }
+
+    /// Runs on tensors like those of the example; the leading axis may differ.
+    ///
+    /// # Errors
+    /// Tensors of other types.
+    pub fn run(&self, arguments: impl Tensors) -> Result<L::With<Tensor>, Error> {
+        let mut outputs = Vec::new();
+        {
+            let leaves = self.model.read();
+            let mut all: Vec<Argument<'_>> = leaves.iter().chain([&self.seed]).map(Argument::In).collect();
+            arguments.visit(&mut |tensor| all.push(Argument::In(tensor)));
+            self.engine.run(&mut all, &mut outputs)?;
+        }
+        let mut outputs: Vec<Option<Tensor>> = outputs.into_iter().map(Some).collect();
+        Ok(self.layout.map(&mut |&place| outputs[place].take().expect("each result is used once")))
+    }
+
+    /// The handle of the model.
+    pub fn model(&self) -> Model<M> {
+        self.model.clone()
+    }
+
+    /// What the compiler made of the closure.
+    pub fn explain(&self) -> String {
+        self.engine.to_string()
+    }
+
+    /// The closure as a graph: its inputs are the model's leaves, the seed and the arguments.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+}

@@ -1,0 +1,35 @@
+//! Machine code for this computer: the compiler and the runtime behind one value.
+
+use super::engine::Setup;
+use crate::error::Error;
+use crate::host::host_target;
+use evenkeel_compiler::{Options, Report, compile};
+use evenkeel_ir::Graph;
+use evenkeel_runtime::{Argument, Executable, Gang, Tensor};
+use std::fmt;
+
+/// A graph as machine code.
+pub(crate) struct Native {
+    executable: Executable,
+    report: Report,
+}
+
+impl Native {
+    pub(crate) fn compile(graph: &Graph, updates: &[(usize, usize)], setup: &Setup) -> Result<Native, Error> {
+        let options = Options { updates: updates.to_vec(), ..Options::default() };
+        let threads = setup.threads.map_or_else(Gang::threads_from_env, Ok)?;
+        let compiled = compile(graph, &host_target(threads), &options)?;
+        let executable = Executable::load(compiled.program, threads)?;
+        Ok(Native { executable, report: compiled.report })
+    }
+
+    pub(crate) fn run(&self, arguments: &mut [Argument<'_>], outputs: &mut Vec<Tensor>) -> Result<(), Error> {
+        Ok(self.executable.run(arguments, outputs)?)
+    }
+}
+
+impl fmt::Display for Native {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.report.fmt(f)
+    }
+}

@@ -1,0 +1,121 @@
+//! From a closure to a [`Forward`] graph: the one place that drives a trace.
+//!
+//! Invariant: inputs of the graph are the model's leaves by field path, `seed`, and the closure's
+//! tensors as `input.0`, `input.1`, ...; outputs are what the closure reports, taps, new state.
+
+use super::functional::Function;
+use super::model::Model;
+use super::tree::Tree;
+use crate::error::Error;
+use crate::nn::{FieldPath, Parameters};
+use crate::trace::{self, Mode, Var};
+use evenkeel_ir::{DType, Extent, Graph, TensorType};
+use evenkeel_runtime::Tensor;
+
+/// A traced closure and what its inputs and outputs are.
+#[derive(Clone, Debug)]
+pub(crate) struct Forward {
+    /// The traced graph.
+    pub(crate) graph: Graph,
+    /// For each leaf of the model (the graph's first inputs): is it trained?
+    pub(crate) trained: Vec<bool>,
+    /// How many of the first outputs are reported.
+    pub(crate) reported: usize,
+    /// For each other output, the leaf whose new value it is.
+    pub(crate) states: Vec<usize>,
+}
+
+/// Name of a tapped value among the outputs.
+pub(crate) fn tap_name(name: &str) -> String {
+    format!("tap.{name}")
+}
+
+/// Traces a closure over a model; `results` names what is reported.
+///
+/// With `symbolic`, an axis 0 as long as that of the first tensor is the batch axis, whose
+/// length the compiled function learns when it runs.
+pub(crate) fn trace_model<M, A>(
+    model: &Model<M>,
+    mode: Mode,
+    symbolic: bool,
+    example: &A::With<Tensor>,
+    function: impl FnOnce(&M, A) -> Vec<(String, Var)>,
+) -> Result<Forward, Error>
+where
+    M: Parameters,
+    A: Tree<Leaf = Var>,
+    A::With<Tensor>: Tree<Leaf = Tensor, With<Var> = A>,
+{
+    let tracing = trace::start(mode);
+    let leaves = model.leaves();
+    bind(model);
+    tracing.seed(trace::input("seed", TensorType::scalar(DType::I64)));
+    let mut inputs = Inputs { batch: None, symbolic, count: 0 };
+    let arguments: A = example.map(&mut |tensor| inputs.declare(tensor));
+    let mut outputs = function(model.structure(), arguments);
+    outputs.extend(tracing.taps().into_iter().map(|(name, var)| (tap_name(&name), var)));
+    let reported = outputs.len();
+    let mut states = Vec::new();
+    let mut place = 0;
+    model.structure().visit(&mut FieldPath::root(), &mut |path, leaf| {
+        if let Some(new) = tracing.new_state(leaf) {
+            states.push(place);
+            outputs.push((format!("new.{path}"), new));
+        }
+        place += 1;
+    });
+    let graph = tracing.finish(outputs)?;
+    Ok(Forward { graph, trained: leaves.into_iter().map(|(_, trained)| trained).collect(), reported, states })
+}
+
+/// Declares the leaves of a model as inputs.
+fn bind<M: Parameters>(model: &Model<M>) {
+    let values = model.read();
+    let mut types = values.iter().map(Tensor::ty);
+    model.structure().visit(&mut FieldPath::root(), &mut |path, leaf| {
+        let ty = types.next().expect("one value per leaf");
+        trace::bind(leaf, trace::input(path.as_str(), ty));
+    });
+}
+
+/// The tensors of a closure, as they are declared.
+struct Inputs {
+    /// Length of the batch axis.
+    batch: Option<usize>,
+    symbolic: bool,
+    count: usize,
+}
+
+impl Inputs {
+    fn declare(&mut self, tensor: &Tensor) -> Var {
+        let mut ty = tensor.ty();
+        if let (Some(&rows), true) = (tensor.sizes().first(), self.symbolic)
+            && *self.batch.get_or_insert(rows) == rows
+        {
+            ty.shape.0[0] = Extent::BATCH;
+        }
+        self.count += 1;
+        trace::input(&format!("input.{}", self.count - 1), ty)
+    }
+}
+
+/// Traces a closure without a model, for tensors of these sizes. Inputs are the seed and the
+/// closure's tensors.
+pub(crate) fn trace_function<A, F: Function<A>>(function: &F, examples: &[&Tensor]) -> Result<Graph, Error> {
+    if examples.len() != F::ARGUMENTS {
+        return Err(Error::Arguments(evenkeel_ir::EvalError::Count {
+            expected: F::ARGUMENTS,
+            found: examples.len(),
+        }));
+    }
+    let examples: Vec<Tensor> = examples.iter().map(|&tensor| tensor.clone()).collect();
+    let call = |_: &(), arguments: Vec<Var>| {
+        let mut results = Vec::new();
+        function.call(&arguments).map(&mut |&var| {
+            results.push((format!("output.{}", results.len()), var));
+            results.len()
+        });
+        results
+    };
+    Ok(trace_model(&Model::new(()), Mode::Eval, false, &examples, call)?.graph)
+}

@@ -1,0 +1,163 @@
+//! From a model, an optimizer and a loss to a compiled [`Step`].
+
+use super::step::{Pace, Scratch, Step};
+use super::update::{LOSS, step_graph};
+use crate::error::Error;
+use crate::nn::Parameters;
+use crate::optim::{Optimizer, Schedule};
+use crate::session::engine::{Engine, Setup};
+use crate::session::traced::trace_model;
+use crate::session::{Device, IntoModel, Model, Tree};
+use crate::trace::{Mode, Var};
+use evenkeel_runtime::Tensor;
+use std::marker::PhantomData;
+
+/// Values that a step reports beside its loss, by name; see [`metrics!`](crate::metrics).
+#[derive(Clone, Debug, Default)]
+pub struct Metrics(pub Vec<(&'static str, Var)>);
+
+/// Names values that a training step reports: `metrics! { accuracy: correct.mean_all() }`.
+#[macro_export]
+macro_rules! metrics {
+    ($($name:ident: $value:expr),* $(,)?) => {
+        $crate::train::Metrics(vec![$((stringify!($name), $value)),*])
+    };
+}
+
+/// What the closure of a training step gives: a loss, or a loss and metrics.
+pub trait Objective {
+    /// The loss, a scalar, and what else is reported.
+    fn parts(self) -> (Var, Metrics);
+}
+
+impl Objective for Var {
+    fn parts(self) -> (Var, Metrics) {
+        (self, Metrics::default())
+    }
+}
+
+impl Objective for (Var, Metrics) {
+    fn parts(self) -> (Var, Metrics) {
+        self
+    }
+}
+
+/// A training step over a model and batches, to be compiled.
+///
+/// `loss` gets the model and the batch as traced values and gives a scalar loss, alone or with
+/// `metrics!`. The learning rate and the seed are inputs of the compiled step; every other Rust
+/// number that the closure captures is a constant of it.
+pub fn train_step<M, A, R, O, F>(model: impl IntoModel<M>, optimizer: O, loss: F) -> TrainStep<M, A, O, F>
+where
+    M: Parameters,
+    O: Optimizer,
+    R: Objective,
+    F: Fn(&M, A) -> R,
+{
+    TrainStep {
+        model: model.into_model(),
+        optimizer,
+        loss,
+        setup: Setup::default(),
+        seed: 0,
+        clip_norm: None,
+        schedule: Schedule::Constant,
+        mode: Mode::Train,
+        symbolic: true,
+        batch: PhantomData,
+    }
+}
+
+/// What [`train_step`] gives; [`compile`](TrainStep::compile) ends it.
+pub struct TrainStep<M, A, O, F> {
+    model: Model<M>,
+    optimizer: O,
+    loss: F,
+    setup: Setup,
+    seed: i64,
+    clip_norm: Option<f64>,
+    schedule: Schedule,
+    mode: Mode,
+    symbolic: bool,
+    batch: PhantomData<fn(A)>,
+}
+
+impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
+    /// Where to run; this computer by default.
+    pub fn device(mut self, device: Device) -> Self {
+        self.setup.device = device;
+        self
+    }
+
+    /// How many threads to run on; all cores by default.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.setup.threads = Some(threads);
+        self
+    }
+
+    /// Seed of random ops, such as dropout; each step derives its own from it. 0 by default.
+    pub fn seed(mut self, seed: i64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Scales gradients so that the norm of all together is at most `limit`:
+    /// `g' = g * limit / max(norm, limit)`.
+    pub fn clip_norm(mut self, limit: f64) -> Self {
+        self.clip_norm = Some(limit);
+        self
+    }
+
+    /// How the learning rate changes from step to step; constant by default.
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
+    /// Behave as in training, the default, or as in use (for training with frozen statistics).
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Compiles for the sizes of the example only, its leading axis included.
+    pub fn fixed_batch(mut self) -> Self {
+        self.symbolic = false;
+        self
+    }
+
+    /// Traces, differentiates and compiles for batches like the example, whose leading axis may
+    /// vary.
+    ///
+    /// # Errors
+    /// Mistakes of the closure, with their places; a loss that is not one float; an op without a
+    /// derivative between a parameter and the loss; types that the device does not execute.
+    pub fn compile<R>(self, example: &A::With<Tensor>) -> Result<Step<M>, Error>
+    where
+        A: Tree<Leaf = Var>,
+        A::With<Tensor>: Tree<Leaf = Tensor, With<Var> = A>,
+        R: Objective,
+        F: Fn(&M, A) -> R,
+    {
+        let reported = |model: &M, batch: A| {
+            let (loss, Metrics(metrics)) = (self.loss)(model, batch).parts();
+            let named = metrics.into_iter().map(|(name, var)| (name.to_string(), var));
+            std::iter::once((LOSS.to_string(), loss)).chain(named).collect()
+        };
+        let mut forward = trace_model(&self.model, self.mode, self.symbolic, example, reported)?;
+        let found = forward.graph.ty(forward.graph.outputs()[0].1);
+        if found.rank() > 0 || !found.dtype.is_float() {
+            return Err(Error::Loss { found: found.clone() });
+        }
+        forward.graph = crate::session::recognized(forward.graph)?;
+        let source = step_graph(&forward, &self.optimizer, self.clip_norm)?;
+        let engine = Engine::compile(&source.graph, &source.updates, &self.setup)?;
+        let kept = &source.graph.inputs()[forward.trained.len()..source.replaced.len()];
+        let optimizer =
+            kept.iter().map(|input| Tensor::zeros(input.ty.dtype, &input.ty.shape.at(1))).collect();
+        let (schedule, learning_rate) = (self.schedule, self.optimizer.learning_rate());
+        let pace = Pace { schedule, learning_rate, seed: self.seed, step: 0 };
+        let scratch = Scratch::new(&source);
+        Ok(Step { model: self.model, optimizer, pace, engine, source, scratch })
+    }
+}

@@ -1,0 +1,110 @@
+//! Finds where numbers stopped being finite.
+//!
+//! The graph runs again in the interpreter, which keeps every value. A value is followed back
+//! through non-finite operands to the first node that made them out of finite ones. Constants
+//! that are infinite on purpose, such as those of masks, are not blamed: only what reaches the
+//! followed value through non-finite values counts.
+
+use evenkeel_ir::{DType, Graph, Literal, NodeId, Op, Provenance, Value, eval::eval_nodes};
+
+/// The first non-finite value of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Culprit {
+    /// The op that made it, or the input it is.
+    pub(crate) what: String,
+    /// Where the user wrote it.
+    pub(crate) origin: Provenance,
+}
+
+/// The node behind the first non-finite value among `roots`; `None` when the interpreter, which
+/// computes in f64, finds only finite values.
+pub(crate) fn diagnose(graph: &Graph, inputs: &[Literal], batch: u64, roots: &[Value]) -> Option<Culprit> {
+    let values = eval_nodes(graph, inputs, batch);
+    let bad: Vec<bool> = values.iter().map(|results| results.iter().any(is_bad)).collect();
+    let root = roots.iter().find(|root| bad[root.node.0 as usize])?;
+    let reached = reached_through(graph, &bad, root.node);
+    let source =
+        |(id, _): &(NodeId, &evenkeel_ir::Node)| reached[id.0 as usize] && is_source(graph, &bad, *id);
+    let (id, node) = graph.iter().find(source)?;
+    let what = match &node.op {
+        Op::Input(index) => format!("input {}", graph.inputs()[*index as usize].name),
+        op => op.name().to_string(),
+    };
+    Some(Culprit { what, origin: graph.provenance(id).clone() })
+}
+
+/// Not finite, or too large for the type it stands for.
+fn is_bad(value: &Literal) -> bool {
+    let limit = if value.dtype == DType::F32 { f64::from(f32::MAX) } else { f64::MAX };
+    value.dtype.is_float() && value.to_floats().iter().any(|x| !(x.abs() <= limit))
+}
+
+/// Bad nodes that lead to `root` through bad nodes only.
+fn reached_through(graph: &Graph, bad: &[bool], root: NodeId) -> Vec<bool> {
+    let mut reached = vec![false; bad.len()];
+    reached[root.0 as usize] = true;
+    for (id, node) in graph.iter().rev().filter(|(id, _)| *id <= root) {
+        if reached[id.0 as usize] {
+            node.inputs.iter().map(|v| v.node.0 as usize).filter(|&i| bad[i]).for_each(|i| reached[i] = true);
+        }
+    }
+    reached
+}
+
+/// A node that is not a constant and whose bad operands, if any, are constants.
+fn is_source(graph: &Graph, bad: &[bool], id: NodeId) -> bool {
+    let is_constant = |id: NodeId| matches!(graph.node(id).op, Op::Const(..));
+    let innocent = |v: &Value| !bad[v.node.0 as usize] || is_constant(v.node);
+    !is_constant(id) && graph.node(id).inputs.iter().all(innocent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evenkeel_ir::{GraphBuilder, Place, TensorType};
+
+    fn at(line: u32) -> Provenance {
+        Provenance {
+            place: Some(Place { file: "model.rs", line, column: 1 }),
+            path: Some("block.norm".into()),
+        }
+    }
+
+    #[test]
+    fn the_first_op_that_breaks_is_named_with_its_origin() {
+        let mut b = GraphBuilder::new();
+        let x = b.input("x", TensorType::scalar(DType::F32));
+        b.set_provenance(at(3));
+        let log = b.log(x);
+        b.set_provenance(at(4));
+        let loss = b.square(log);
+        let graph = b.finish([("loss".to_string(), loss)]);
+        let x = Literal::floats(DType::F32, &[], vec![-1.0]);
+        let found = diagnose(&graph, &[x], 1, &[loss]).unwrap();
+        assert_eq!(found, Culprit { what: "log".into(), origin: at(3) });
+    }
+
+    #[test]
+    fn numbers_too_large_for_f32_count() {
+        let mut b = GraphBuilder::new();
+        let x = b.input("x", TensorType::scalar(DType::F32));
+        let loss = b.exp(x);
+        let graph = b.finish([("loss".to_string(), loss)]);
+        let at = |x: f64| diagnose(&graph, &[Literal::floats(DType::F32, &[], vec![x])], 1, &[loss]);
+        assert_eq!(at(100.0).map(|c| c.what), Some("exp".into()));
+        assert_eq!(at(80.0), None);
+    }
+
+    #[test]
+    fn masks_are_not_blamed() {
+        let mut b = GraphBuilder::new();
+        let x = b.input("x", TensorType::scalar(DType::F32));
+        let mask = b.number(x, f64::NEG_INFINITY);
+        let masked = b.add(x, mask);
+        let weight = b.exp(masked);
+        let loss = b.log(weight);
+        let graph = b.finish([("loss".to_string(), loss)]);
+        let found = diagnose(&graph, &[Literal::floats(DType::F32, &[], vec![1.0])], 1, &[loss]);
+        assert_eq!(found.map(|c| c.what), Some("log".into()));
+    }
+}

@@ -1,0 +1,52 @@
+//! Saving and resuming a run: everything that the next step depends on.
+
+use super::step::Step;
+use crate::checkpoint::{self, CheckpointError};
+use crate::nn::Parameters;
+use evenkeel_runtime::Tensor;
+use std::path::Path;
+
+const STEP: &str = "train.step";
+const SEED: &str = "train.seed";
+
+impl<M: Parameters> Step<M> {
+    /// Writes the training state: model, optimizer, step count and seed. A run that resumes from
+    /// it continues bit for bit as if it had not stopped, given the same batches.
+    ///
+    /// # Errors
+    /// A file that cannot be written; an old file stays as it was.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), CheckpointError> {
+        let progress = self.progress();
+        let leaves = self.model.read();
+        let tensors = leaves.iter().chain(&self.optimizer).chain(&progress);
+        checkpoint::write(path, self.names().into_iter().zip(tensors))
+    }
+
+    /// Continues from a saved training state of the same model and optimizer.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is damaged; tensors that are missing, unexpected or of
+    /// another type. Then nothing changes.
+    pub fn resume(&mut self, path: impl AsRef<Path>) -> Result<(), CheckpointError> {
+        let found = checkpoint::read(&path)?;
+        let mut progress = self.progress();
+        let names = self.names();
+        let mut leaves = self.model.write();
+        let targets = leaves.iter_mut().chain(&mut self.optimizer).chain(&mut progress);
+        checkpoint::fill(path.as_ref(), found, names.into_iter().zip(targets).collect(), &[])?;
+        let [step, seed] = progress.map(|number| number.as_slice::<i64>().map_or(0, |number| number[0]));
+        (self.pace.step, self.pace.seed) = (step as u64, seed);
+        Ok(())
+    }
+
+    /// The host's part of the state: step count and seed.
+    fn progress(&self) -> [Tensor; 2] {
+        [self.pace.step as i64, self.pace.seed].map(Tensor::scalar)
+    }
+
+    /// Names of leaves, optimizer state and progress, in this order.
+    fn names(&self) -> Vec<String> {
+        let kept = &self.source.graph.inputs()[..self.source.replaced.len()];
+        kept.iter().map(|input| input.name.clone()).chain([STEP, SEED].map(String::from)).collect()
+    }
+}

@@ -1,0 +1,151 @@
+//! A compiled training step and the state of a run.
+//!
+//! Invariant: parameters, state, optimizer and step count change together or not at all. A run
+//! allocates nothing once the step has seen a batch of that size and the last output is dropped.
+//!
+//! Start at [`Step::run`].
+
+use super::diagnose::{Culprit, diagnose};
+use super::output::{Report, StepOutput};
+use super::update::{NONFINITE, StepGraph};
+use crate::error::Error;
+use crate::nn::Parameters;
+use crate::optim::Schedule;
+use crate::session::engine::{Engine, literals, recycle};
+use crate::session::{Model, Tensors};
+use evenkeel_ir::random::fold_in;
+use evenkeel_runtime::{Argument, Tensor};
+use std::sync::Arc;
+
+/// Where a run of training is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    pub(super) schedule: Schedule,
+    /// The optimizer's learning rate, which the schedule scales.
+    pub(super) learning_rate: f64,
+    pub(super) seed: i64,
+    /// Steps taken.
+    pub(super) step: u64,
+}
+
+/// A compiled training step with the model, the optimizer's state and the step count.
+pub struct Step<M> {
+    pub(super) model: Model<M>,
+    /// The optimizer's slots and step count, in the order of the graph's inputs.
+    pub(super) optimizer: Vec<Tensor>,
+    pub(super) pace: Pace,
+    pub(super) engine: Engine,
+    /// What is compiled, kept to explain failures.
+    pub(super) source: StepGraph,
+    pub(super) scratch: Scratch,
+}
+
+/// Memory that runs reuse.
+pub(super) struct Scratch {
+    arguments: Vec<Argument<'static>>,
+    seed: Tensor,
+    learning_rate: Tensor,
+    report: Arc<Report>,
+}
+
+impl Scratch {
+    pub(super) fn new(source: &StepGraph) -> Scratch {
+        let reported = source.graph.outputs().len() - source.updates.len();
+        let names = source.graph.outputs()[..reported].iter().map(|(name, _)| name.clone()).collect();
+        Scratch {
+            arguments: Vec::new(),
+            seed: Tensor::scalar(0i64),
+            learning_rate: Tensor::scalar(0f32),
+            report: Arc::new(Report { names, values: Vec::new() }),
+        }
+    }
+
+    /// Sets the numbers of a step.
+    fn set(&mut self, pace: Pace) -> Result<(), Error> {
+        let rate = pace.learning_rate * pace.schedule.factor(pace.step);
+        self.learning_rate.as_mut_slice::<f32>()?.fill(rate as f32);
+        self.seed.as_mut_slice::<i64>()?.fill(fold_in(pace.seed, pace.step));
+        Ok(())
+    }
+
+    /// The report to write; a new one while the user holds the last one.
+    fn report(&mut self) -> &mut Report {
+        if Arc::get_mut(&mut self.report).is_none() {
+            self.report = Arc::new(Report { names: self.report.names.clone(), values: Vec::new() });
+        }
+        Arc::get_mut(&mut self.report).expect("nobody else has the new one")
+    }
+}
+
+impl<M: Parameters> Step<M> {
+    /// Runs one step on a batch, whose leading axis may differ from that of the example.
+    ///
+    /// # Errors
+    /// A batch of another type; a loss or gradient that is not finite. Nothing has changed then.
+    pub fn run<B: Tensors>(&mut self, batch: B) -> Result<StepOutput, Error> {
+        self.scratch.set(self.pace)?;
+        self.execute(&batch)?;
+        let report = self.scratch.report.clone();
+        if report.tensor(NONFINITE)?.item()? != 0.0 {
+            return Err(self.nonfinite(&batch));
+        }
+        self.pace.step += 1;
+        Ok(StepOutput { report })
+    }
+
+    fn execute(&mut self, batch: &impl Tensors) -> Result<(), Error> {
+        let mut values = std::mem::take(&mut self.scratch.report().values);
+        let mut arguments = recycle(std::mem::take(&mut self.scratch.arguments));
+        let mut leaves = self.model.write();
+        let kept = leaves.iter_mut().chain(&mut self.optimizer).zip(&self.source.replaced);
+        arguments.extend(kept.map(
+            |(tensor, &replaced)| {
+                if replaced { Argument::InOut(tensor) } else { Argument::In(tensor) }
+            },
+        ));
+        arguments.push(Argument::In(&self.scratch.seed));
+        batch.visit(&mut |tensor| arguments.push(Argument::In(tensor)));
+        arguments.push(Argument::In(&self.scratch.learning_rate));
+        let ran = self.engine.run(&mut arguments, &mut values);
+        self.scratch.arguments = recycle(arguments);
+        drop(leaves);
+        self.scratch.report().values = values;
+        ran
+    }
+
+    /// The error of a step that failed, from running it again in the interpreter.
+    fn nonfinite(&self, batch: &impl Tensors) -> Error {
+        let leaves = self.model.read();
+        let mut arguments: Vec<Argument<'_>> =
+            leaves.iter().chain(&self.optimizer).map(Argument::In).collect();
+        arguments.push(Argument::In(&self.scratch.seed));
+        batch.visit(&mut |tensor| arguments.push(Argument::In(tensor)));
+        arguments.push(Argument::In(&self.scratch.learning_rate));
+        let StepGraph { graph, watched, .. } = &self.source;
+        let inputs = literals(graph, &arguments).ok();
+        let found = inputs.and_then(|(inputs, batch)| diagnose(graph, &inputs, batch, watched));
+        let unknown = || Culprit { what: "the loss or a gradient".into(), origin: Default::default() };
+        let Culprit { what, origin } = found.unwrap_or_else(unknown);
+        Error::NonFinite { step: self.pace.step, what, place: origin.place, path: origin.path }
+    }
+
+    /// A handle to the model in training; whatever is made from it shares the parameters.
+    pub fn model(&self) -> Model<M> {
+        self.model.clone()
+    }
+
+    /// Steps taken.
+    pub fn step(&self) -> u64 {
+        self.pace.step
+    }
+
+    /// What the compiler made of the step.
+    pub fn explain(&self) -> String {
+        self.engine.to_string()
+    }
+
+    /// The whole step as a graph: forward, backward, optimizer and guard.
+    pub fn graph(&self) -> &evenkeel_ir::Graph {
+        &self.source.graph
+    }
+}
