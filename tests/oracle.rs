@@ -221,3 +221,17 @@ fn layer_norm_is_one_kernel_forward_and_one_backward() {
       g0_add_mul_sum: rows [N] of [256], phases 4, reads 4, writes 4, fuses 41 ops
     ");
 }
+
+#[test]
+fn axes_of_size_one_are_normalized_too() {
+    for sizes in [[3, 1], [1, 5], [1, 1]] {
+        let mut b = GraphBuilder::new();
+        let (x, gain, bias) =
+            (b.input("x", fixed(&sizes)), b.input("gain", fixed(&sizes[1..])), b.input("bias", fixed(&sizes[1..])));
+        let attrs = Attrs::over(Axes::new([1])).eps(1e-5, EpsKind::Inside);
+        let y = b.composite(Composite::LayerNorm, &[x, gain, bias], attrs);
+        let graph = with_gradients(&single(b, y), 3);
+        let data = [numbers(&sizes, 1), numbers(&sizes[1..], 2), numbers(&sizes[1..], 3), numbers(&sizes, 4)];
+        check(&graph, &data, 1e-5);
+    }
+}

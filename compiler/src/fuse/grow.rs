@@ -130,7 +130,7 @@ impl Grower<'_> {
             for &user in &self.users[next.0 as usize] {
                 let (class, shape) =
                     (self.fusion.classes[user.0 as usize], &self.graph.node(user).types[0].shape);
-                if class == Class::Pointwise && shape == space && shape != own {
+                if class == Class::Pointwise && shape == space {
                     return true;
                 }
                 if class == Class::Pointwise && shape == own && seen.insert(user) {
@@ -182,7 +182,7 @@ impl Grower<'_> {
         if g.nodes.len() + home.map_or(0, |h| self.fusion.groups[h].nodes.len()) >= MAX_NODES {
             return Some(Some("the kernel has reached its largest size"));
         }
-        if self.reads_accumulated(id, group) {
+        if self.reads_accumulated(group, id, home) {
             return Some(Some("it needs a sum over rows that is complete only when the kernel ends"));
         }
         if self.would_cycle(group, id, home) {
@@ -191,11 +191,16 @@ impl Grower<'_> {
         None
     }
 
-    fn reads_accumulated(&self, id: NodeId, group: usize) -> bool {
-        self.graph.node(id).inputs.iter().any(|input| {
-            let accumulated =
-                self.fusion.reductions[input.node.0 as usize] == Some(ReductionKind::Accumulated);
-            accumulated && self.group_of(input.node) == Some(group)
+    /// Would the joined group read an accumulated sum of its own?
+    fn reads_accumulated(&self, group: usize, id: NodeId, home: Option<usize>) -> bool {
+        let inside = |g: usize| g == group || Some(g) == home;
+        let groups = [Some(group), home].into_iter().flatten();
+        let members = groups.flat_map(|g| self.fusion.groups[g].nodes.iter().copied()).chain([id]);
+        members.into_iter().any(|member| {
+            self.graph.node(member).inputs.iter().any(|input| {
+                let accumulated = self.fusion.reductions[input.node.0 as usize] == Some(ReductionKind::Accumulated);
+                accumulated && self.group_of(input.node).is_some_and(inside)
+            })
         })
     }
 
