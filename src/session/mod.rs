@@ -23,8 +23,3 @@ pub use self::functional::{Derivative, Function, grad, jvp, value_and_grad, vjp}
 pub use self::jit::{Jit, JitBuilder, jit};
 pub use self::model::{IntoModel, Model};
 pub use self::tree::{Leaf, Tensors, Tree};
-
-/// The graph with its named composites recognized, as differentiation wants it.
-pub(crate) fn recognized(graph: evenkeel_ir::Graph) -> Result<evenkeel_ir::Graph, crate::Error> {
-    Ok(graph)
-}
