@@ -3,7 +3,8 @@
 pub use crate::checkpoint::Checkpoint;
 pub use crate::metrics;
 pub use crate::nn::{
-    BatchNorm, Dropout, Embedding, GroupNorm, LayerNorm, Linear, Module, Param, Parameters, RmsNorm, Rng, State,
+    BatchNorm, Dropout, Embedding, GroupNorm, LayerNorm, Linear, Module, Param, Parameters, RmsNorm, Rng,
+    State,
 };
 pub use crate::optim::{AdamW, Optimizer, Schedule, Sgd};
 pub use crate::session::{Device, Jit, Model, check_gradients, grad, jit, jvp, value_and_grad, vjp};

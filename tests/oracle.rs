@@ -4,7 +4,8 @@ use evenkeel::host::host_target;
 use evenkeel_compiler::{Options, compile};
 use evenkeel_ir::eval::eval;
 use evenkeel_ir::{
-    Attrs, Axes, Composite, DType, EpsKind, Extent, Graph, GraphBuilder, Literal, Op, Shape, TensorType, Value,
+    Attrs, Axes, Composite, DType, EpsKind, Extent, Graph, GraphBuilder, Literal, Op, Shape, TensorType,
+    Value,
 };
 use evenkeel_runtime::{Argument, Executable, Tensor};
 
@@ -95,7 +96,11 @@ fn every_unary_row_compiles_to_its_value() {
         for (i, (g, w)) in got.iter().zip(&want).enumerate() {
             let unit = (w.abs().max(floor) as f32).max(f32::MIN_POSITIVE);
             let ulp = f64::from(f32::from_bits(unit.to_bits() + 1)) - f64::from(unit);
-            assert!((g - w).abs() <= f.def().ulps.max(0.5) * ulp, "{}: element {i}: got {g}, want {w}", f.name());
+            assert!(
+                (g - w).abs() <= f.def().ulps.max(0.5) * ulp,
+                "{}: element {i}: got {g}, want {w}",
+                f.name()
+            );
         }
     }
 }
@@ -199,12 +204,14 @@ fn gradients_of_composites_match() {
 #[test]
 fn layer_norm_is_one_kernel_forward_and_one_backward() {
     let mut b = GraphBuilder::new();
-    let (x, gain, bias) = (b.input("x", batch_by(256)), b.input("gain", fixed(&[256])), b.input("bias", fixed(&[256])));
+    let (x, gain, bias) =
+        (b.input("x", batch_by(256)), b.input("gain", fixed(&[256])), b.input("bias", fixed(&[256])));
     let attrs = Attrs::over(Axes::new([1])).eps(1e-5, EpsKind::Inside);
     let y = b.composite(Composite::LayerNorm, &[x, gain, bias], attrs);
     let forward = single(b, y);
     let both = with_gradients(&forward, 3);
-    let report = |graph: &Graph| compile(graph, &host_target(1), &Options::default()).unwrap().report.to_string();
+    let report =
+        |graph: &Graph| compile(graph, &host_target(1), &Options::default()).unwrap().report.to_string();
     insta::assert_snapshot!(report(&forward), @r"
     steps: 1 kernels, 0 products, 0 combine steps, 0 copies or fills
       g0_add: rows [N] of [256], phases 3, reads 3, writes 1, fuses 27 ops

@@ -35,11 +35,7 @@ struct Linear {
 }
 
 fn linear(bias: bool) -> Linear {
-    Linear {
-        weight: param(),
-        bias: bias.then(param),
-        scale: 1.0,
-    }
+    Linear { weight: param(), bias: bias.then(param), scale: 1.0 }
 }
 
 #[derive(Parameters)]
@@ -65,10 +61,7 @@ struct Block<T, F> {
 fn paths_follow_fields_in_order_of_declaration() {
     let block = Block {
         inner: vec![linear(true), linear(false)],
-        norm: Norm::Batch {
-            gain: param(),
-            running_mean: State::zeros(&[2]),
-        },
+        norm: Norm::Batch { gain: param(), running_mean: State::zeros(&[2]) },
         heads: [linear(false), linear(false)],
         r#type: (param(), (), Box::new(param())),
         activation: |x: f32| x.max(0.0),
@@ -86,19 +79,14 @@ fn paths_follow_fields_in_order_of_declaration() {
 #[test]
 fn only_the_active_variant_is_visited() {
     assert_eq!(leaves(Norm::Off), "");
-    assert_eq!(
-        leaves(vec![Norm::Off, Norm::Scale(param(), "unused", param())]),
-        "1.0, 1.2"
-    );
+    assert_eq!(leaves(vec![Norm::Off, Norm::Scale(param(), "unused", param())]), "1.0, 1.2");
 }
 
 #[test]
 fn a_leaf_alone_has_the_empty_path() {
     assert_eq!(leaves((param(), vec![State::zeros(&[])])), "0, 1.0 (state)");
     let mut names = Vec::new();
-    param().visit(&mut FieldPath::root(), &mut |path, _| {
-        names.push(path.to_string())
-    });
+    param().visit(&mut FieldPath::root(), &mut |path, _| names.push(path.to_string()));
     assert_eq!(names, [""]);
 }
 
@@ -119,16 +107,7 @@ fn constants_have_no_leaves() {
 
 #[test]
 fn the_longest_tuple_has_eight_fields() {
-    let tree = (
-        param(),
-        param(),
-        param(),
-        param(),
-        param(),
-        param(),
-        param(),
-        param(),
-    );
+    let tree = (param(), param(), param(), param(), param(), param(), param(), param());
     assert_eq!(leaves(tree), "0, 1, 2, 3, 4, 5, 6, 7");
 }
 
@@ -161,10 +140,7 @@ struct Borrowing<'a, T> {
 #[test]
 fn trees_may_borrow_constants() {
     let note = String::from("note");
-    let tree = Borrowing {
-        tree: Some(Box::new(linear(false))),
-        note: &note,
-    };
+    let tree = Borrowing { tree: Some(Box::new(linear(false))), note: &note };
     assert_eq!(tree.note, "note");
     assert_eq!(leaves(tree), "tree.weight");
 }

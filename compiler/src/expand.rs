@@ -20,7 +20,8 @@ pub fn expand(graph: &Graph) -> Graph {
 fn expand_into(b: &mut GraphBuilder, graph: &Graph, inputs: &[Value]) -> Vec<Vec<Value>> {
     let mut map: Vec<Vec<Value>> = Vec::with_capacity(graph.nodes().len());
     for (id, node) in graph.iter() {
-        let operands: Vec<Value> = node.inputs.iter().map(|v| map[v.node.0 as usize][v.result as usize]).collect();
+        let operands: Vec<Value> =
+            node.inputs.iter().map(|v| map[v.node.0 as usize][v.result as usize]).collect();
         b.set_provenance(graph.provenance(id).clone());
         let results = match &node.op {
             Op::Input(index) => vec![inputs[*index as usize]],
@@ -48,7 +49,10 @@ fn expand_into(b: &mut GraphBuilder, graph: &Graph, inputs: &[Value]) -> Vec<Vec
 }
 
 fn outputs_of(b: &mut GraphBuilder, body: &Graph, operands: &[Value]) -> Vec<Value> {
-    let nested = body.nodes().iter().any(|n| matches!(n.op, Op::Call(_) | Op::CustomVjp(_) | Op::Composite(..) | Op::StopGradient));
+    let nested = body
+        .nodes()
+        .iter()
+        .any(|n| matches!(n.op, Op::Call(_) | Op::CustomVjp(_) | Op::Composite(..) | Op::StopGradient));
     let map = if nested { expand_into(b, body, operands) } else { inline(b, body, operands) };
     body.outputs().iter().map(|(_, v)| map[v.node.0 as usize][v.result as usize]).collect()
 }

@@ -109,7 +109,11 @@ fn refusals(graph: &Graph, fusion: &Fusion) -> Vec<String> {
 fn code_key(planned: &Planned) -> String {
     let mut kernel: Kernel = planned.kernel.clone();
     kernel.name = String::new();
-    kernel.args.iter_mut().enumerate().for_each(|(i, arg)| arg.name = format!("a{i}:{}:{:?}", arg.dtype, arg.role));
+    kernel
+        .args
+        .iter_mut()
+        .enumerate()
+        .for_each(|(i, arg)| arg.name = format!("a{i}:{}:{:?}", arg.dtype, arg.role));
     format!("{kernel}{:?}", planned.volatile)
 }
 
@@ -139,7 +143,8 @@ fn emit_all(kernels: &[Planned], target: &Target) -> Result<(Vec<usize>, Vec<Emi
     let parts: Vec<Result<Vec<(usize, Emitted)>, EmitError>> = std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|worker| scope.spawn(move || share(worker))).collect();
         let own = share(0);
-        let joined = others.into_iter().map(|handle| handle.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
+        let joined =
+            others.into_iter().map(|handle| handle.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
         std::iter::once(own).chain(joined).collect()
     });
     let mut emitted: Vec<(usize, Emitted)> = Vec::new();
@@ -178,7 +183,8 @@ fn attach(
             Step::Kernel(_) => {}
         }
     }
-    let first = |number: usize| &kernels[numbers.iter().position(|&n| n == number).expect("each code has a kernel")];
+    let first =
+        |number: usize| &kernels[numbers.iter().position(|&n| n == number).expect("each code has a kernel")];
     program.codes = emitted
         .into_iter()
         .enumerate()
@@ -195,7 +201,8 @@ fn attach(
 
 fn describe(planned: &Planned, code_bytes: usize) -> KernelReport {
     let kernel = &planned.kernel;
-    let sizes = |extents: &[evenkeel_ir::Extent]| extents.iter().map(|e| e.to_string()).collect::<Vec<_>>().join("x");
+    let sizes =
+        |extents: &[evenkeel_ir::Extent]| extents.iter().map(|e| e.to_string()).collect::<Vec<_>>().join("x");
     let (parallel, reduced) = kernel.space.split_at(kernel.parallel);
     let role = |wanted: fn(Role) -> bool| kernel.args.iter().filter(|arg| wanted(arg.role)).count();
     KernelReport {
@@ -210,4 +217,3 @@ fn describe(planned: &Planned, code_bytes: usize) -> KernelReport {
         listing: kernel.to_string(),
     }
 }
-

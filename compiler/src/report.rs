@@ -76,7 +76,12 @@ impl fmt::Display for Report {
             write!(
                 f,
                 "  {}: {}, phases {}, reads {}, writes {}, fuses {} ops",
-                kernel.name, kernel.space, kernel.phases, kernel.reads, kernel.writes, kernel.ops.len()
+                kernel.name,
+                kernel.space,
+                kernel.phases,
+                kernel.reads,
+                kernel.writes,
+                kernel.ops.len()
             )?;
             match &kernel.epilogue_of {
                 Some(product) => writeln!(f, ", on panels of {product}")?,

@@ -20,7 +20,5 @@ use syn::{DeriveInput, parse_macro_input};
 #[proc_macro_derive(Parameters, attributes(constant))]
 pub fn derive_parameters(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
-    parameters::expand(input)
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    parameters::expand(input).unwrap_or_else(syn::Error::into_compile_error).into()
 }

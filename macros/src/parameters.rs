@@ -67,24 +67,15 @@ fn variant(constructor: TokenStream, fields: &Fields) -> Result<Variant> {
                 Some(name) => Member::Named(name.clone()),
                 None => Member::Unnamed(Index::from(position)),
             };
-            visited.push(VisitedField {
-                member,
-                ty: field.ty.clone(),
-            });
+            visited.push(VisitedField { member, ty: field.ty.clone() });
         }
     }
-    Ok(Variant {
-        constructor,
-        fields: visited,
-    })
+    Ok(Variant { constructor, fields: visited })
 }
 
 /// Whether a field carries `#[constant]`.
 fn is_constant(field: &Field) -> Result<bool> {
-    let mut marks = field
-        .attrs
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("constant"));
+    let mut marks = field.attrs.iter().filter(|attribute| attribute.path().is_ident("constant"));
     let Some(mark) = marks.next() else {
         return Ok(false);
     };
@@ -92,20 +83,14 @@ fn is_constant(field: &Field) -> Result<bool> {
         return Err(Error::new(mark.span(), "`#[constant]` takes no arguments"));
     }
     match marks.next() {
-        Some(second) => Err(Error::new(
-            second.span(),
-            "the field is already marked `#[constant]`",
-        )),
+        Some(second) => Err(Error::new(second.span(), "the field is already marked `#[constant]`")),
         None => Ok(true),
     }
 }
 
 /// Errors on `#[constant]` where no field is.
 fn refuse_constant(attributes: &[Attribute]) -> Result<()> {
-    match attributes
-        .iter()
-        .find(|attribute| attribute.path().is_ident("constant"))
-    {
+    match attributes.iter().find(|attribute| attribute.path().is_ident("constant")) {
         Some(mark) => Err(Error::new(mark.span(), "`#[constant]` belongs on a field")),
         None => Ok(()),
     }
@@ -137,9 +122,8 @@ fn method(variants: &[Variant], name: &str, borrow: TokenStream, leaf: TokenStre
 
 fn arm(variant: &Variant, method: &Ident) -> TokenStream {
     let Variant { constructor, fields } = variant;
-    let bindings: Vec<Ident> = (0..fields.len())
-        .map(|position| format_ident!("__field_{position}"))
-        .collect();
+    let bindings: Vec<Ident> =
+        (0..fields.len()).map(|position| format_ident!("__field_{position}")).collect();
     let members = fields.iter().map(|field| &field.member);
     let visits = fields.iter().zip(&bindings).map(|(field, binding)| {
         let (segment, ty) = (segment(&field.member), &field.ty);
@@ -161,16 +145,10 @@ fn segment(member: &Member) -> String {
 
 /// Requires `Parameters` of each type parameter that a visited field mentions.
 fn bounded(mut generics: Generics, variants: &[Variant]) -> Generics {
-    let types: Vec<TokenStream> = variants
-        .iter()
-        .flat_map(|variant| &variant.fields)
-        .map(|field| field.ty.to_token_stream())
-        .collect();
+    let types: Vec<TokenStream> =
+        variants.iter().flat_map(|variant| &variant.fields).map(|field| field.ty.to_token_stream()).collect();
     for parameter in generics.type_params_mut() {
-        if types
-            .iter()
-            .any(|tokens| mentions(tokens.clone(), &parameter.ident))
-        {
+        if types.iter().any(|tokens| mentions(tokens.clone(), &parameter.ident)) {
             parameter.bounds.push(parse_quote!(::evenkeel::nn::Parameters));
         }
     }

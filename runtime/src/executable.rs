@@ -97,10 +97,13 @@ impl Executable {
         let batch = self.bind(arguments)?;
         for &(_, input) in &self.program.updates {
             if let Argument::In(_) = arguments[input as usize] {
-                return Err(RuntimeError::NotWritable { name: self.program.inputs[input as usize].name.clone() });
+                return Err(RuntimeError::NotWritable {
+                    name: self.program.inputs[input as usize].name.clone(),
+                });
             }
         }
-        let mut context = self.contexts.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let mut context =
+            self.contexts.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         context.prepare(&self.program, batch, self.gang.threads());
         self.place_outputs(batch, outputs);
         self.resolve(&mut context, arguments, outputs);
@@ -119,13 +122,20 @@ impl Executable {
         if arguments.len() != inputs.len() {
             return Err(EvalError::Count { expected: inputs.len(), found: arguments.len() }.into());
         }
-        let pairs = || inputs.iter().zip(arguments).flat_map(|(i, a)| i.ty.shape.0.iter().zip(a.tensor().sizes()));
+        let pairs =
+            || inputs.iter().zip(arguments).flat_map(|(i, a)| i.ty.shape.0.iter().zip(a.tensor().sizes()));
         let batch = pairs().find(|(want, _)| want.power == 1 && want.scale > 0);
         let batch = batch.map_or(1, |(want, &have)| have as u64 / want.scale);
         for (input, argument) in inputs.iter().zip(arguments) {
             let tensor = argument.tensor();
             let sizes_fit = input.ty.rank() == tensor.sizes().len()
-                && input.ty.shape.0.iter().zip(tensor.sizes()).all(|(want, &have)| want.at(batch) == have as u64);
+                && input
+                    .ty
+                    .shape
+                    .0
+                    .iter()
+                    .zip(tensor.sizes())
+                    .all(|(want, &have)| want.at(batch) == have as u64);
             if !sizes_fit || input.ty.dtype != tensor.dtype() {
                 let (name, expected) = (input.name.clone(), input.ty.clone());
                 return Err(EvalError::Type { name, expected, found: tensor.ty() }.into());
@@ -186,7 +196,9 @@ impl Executable {
                     self.call(context, place, launch, (begin, rows.min(begin + size)), chunk, worker, batch);
                 });
             }
-            Step::Product { product, epilogue } => self.product(context, place, product, epilogue.as_ref(), batch),
+            Step::Product { product, epilogue } => {
+                self.product(context, place, product, epilogue.as_ref(), batch)
+            }
             Step::Combine { parts, chunking } => {
                 let chunks = chunking.at(batch).1 as usize;
                 for part in parts {
@@ -226,7 +238,8 @@ impl Executable {
         worker: usize,
         batch: u64,
     ) {
-        let scratch = context.scratch.as_ref().expect("prepared").address() + (worker * context.scratch_stride) as u64;
+        let scratch =
+            context.scratch.as_ref().expect("prepared").address() + (worker * context.scratch_stride) as u64;
         let entry = self.code.entry(launch.code as usize);
         let block = &context.blocks[place];
         if launch.partials.is_empty() {
@@ -244,7 +257,14 @@ impl Executable {
         unsafe { entry(own.as_ptr(), begin, end, scratch as *mut u8) }
     }
 
-    fn product(&self, context: &Context, place: usize, product: &Product, epilogue: Option<&Launch>, batch: u64) {
+    fn product(
+        &self,
+        context: &Context,
+        place: usize,
+        product: &Product,
+        epilogue: Option<&Launch>,
+        batch: u64,
+    ) {
         let rows = product.rows.at(batch);
         let matrices = product.batch.at(batch);
         let Some(launch) = epilogue else {
@@ -271,7 +291,8 @@ impl Executable {
     fn panel(&self, context: &Context, product: &Product, matrix: u64, (begin, end): (u64, u64), batch: u64) {
         let size = product.dtype.size() as u64;
         let raw = |m: &Matrix, first: u64, rows: u64, columns: u64| {
-            let elements = m.offset.at(batch) + matrix * m.batch_stride.at(batch) + first * m.row_stride.at(batch);
+            let elements =
+                m.offset.at(batch) + matrix * m.batch_stride.at(batch) + first * m.row_stride.at(batch);
             Raw {
                 address: context.addresses[m.buffer.0 as usize] + elements * size,
                 rows: rows as usize,
@@ -343,7 +364,10 @@ fn combine(op: Reduce, dtype: DType, from: u64, to: u64, n: usize, chunks: usize
     fn typed<T: Copy>(from: u64, to: u64, n: usize, chunks: usize, identity: T, f: impl Fn(T, T) -> T) {
         // SAFETY: the buffers of partial results and of the result have these sizes, and are distinct.
         let (parts, out) = unsafe {
-            (std::slice::from_raw_parts(from as *const T, n * chunks), std::slice::from_raw_parts_mut(to as *mut T, n))
+            (
+                std::slice::from_raw_parts(from as *const T, n * chunks),
+                std::slice::from_raw_parts_mut(to as *mut T, n),
+            )
         };
         out.fill(identity);
         for part in parts.chunks_exact(n.max(1)) {

@@ -262,7 +262,11 @@ mod tests {
         for threads in [1, 2, 3, 8, 16] {
             let gang = Gang::new(threads);
             for chunks in [0, 1, 2, 3, 7, 64, 1000] {
-                assert_eq!(total(&gang, chunks), chunks * (chunks + 1) / 2, "{threads} threads, {chunks} chunks");
+                assert_eq!(
+                    total(&gang, chunks),
+                    chunks * (chunks + 1) / 2,
+                    "{threads} threads, {chunks} chunks"
+                );
             }
         }
     }
@@ -273,7 +277,9 @@ mod tests {
             let gang = Gang::new(threads);
             std::thread::scope(|scope| {
                 for _ in 0..8 {
-                    scope.spawn(|| (0..300).for_each(|i| assert_eq!(total(&gang, i % 17), (i % 17) * (i % 17 + 1) / 2)));
+                    scope.spawn(|| {
+                        (0..300).for_each(|i| assert_eq!(total(&gang, i % 17), (i % 17) * (i % 17 + 1) / 2))
+                    });
                 }
             });
         }
@@ -291,7 +297,8 @@ mod tests {
     #[test]
     fn a_panic_reaches_the_caller_and_the_gang_survives() {
         let gang = Gang::new(2);
-        let result = catch_unwind(AssertUnwindSafe(|| gang.run(8, &|chunk, _| assert!(chunk != 5, "chunk five"))));
+        let result =
+            catch_unwind(AssertUnwindSafe(|| gang.run(8, &|chunk, _| assert!(chunk != 5, "chunk five"))));
         assert!(result.is_err());
         assert_eq!(total(&gang, 8), 36);
     }

@@ -33,11 +33,25 @@ pub(crate) unsafe fn product(dtype: DType, out: Raw, lhs: Raw, rhs: Raw) {
 unsafe fn typed<T: faer::traits::ComplexField + From<f32>>(out: Raw, lhs: Raw, rhs: Raw) {
     let read = |m: Raw| {
         // SAFETY: the caller vouches for address, sizes and strides.
-        unsafe { MatRef::<T>::from_raw_parts(m.address as *const T, m.rows, m.columns, m.row_stride, m.column_stride) }
+        unsafe {
+            MatRef::<T>::from_raw_parts(
+                m.address as *const T,
+                m.rows,
+                m.columns,
+                m.row_stride,
+                m.column_stride,
+            )
+        }
     };
     // SAFETY: as above, and the memory is exclusive.
     let out = unsafe {
-        MatMut::<T>::from_raw_parts_mut(out.address as *mut T, out.rows, out.columns, out.row_stride, out.column_stride)
+        MatMut::<T>::from_raw_parts_mut(
+            out.address as *mut T,
+            out.rows,
+            out.columns,
+            out.row_stride,
+            out.column_stride,
+        )
     };
     matmul(out, Accum::Replace, read(lhs), read(rhs), T::from(1.0), Par::Seq);
 }
@@ -51,9 +65,16 @@ mod tests {
         let b: Vec<f32> = (0..k * n).map(|i| (i * 5 % 11) as f32 - 5.0).collect();
         let mut c = vec![f32::NAN; m * n];
         let b_strides = if transposed { (1, k as isize) } else { (n as isize, 1) };
-        let raw = |address: u64, rows, columns, (row_stride, column_stride)| Raw { address, rows, columns, row_stride, column_stride };
+        let raw = |address: u64, rows, columns, (row_stride, column_stride)| Raw {
+            address,
+            rows,
+            columns,
+            row_stride,
+            column_stride,
+        };
         let out = raw(c.as_mut_ptr() as u64, m, n, (n as isize, 1));
-        let (lhs, rhs) = (raw(a.as_ptr() as u64, m, k, (k as isize, 1)), raw(b.as_ptr() as u64, k, n, b_strides));
+        let (lhs, rhs) =
+            (raw(a.as_ptr() as u64, m, k, (k as isize, 1)), raw(b.as_ptr() as u64, k, n, b_strides));
         // SAFETY: three live vectors of the stated sizes.
         unsafe { product(DType::F32, out, lhs, rhs) };
         for i in 0..m {

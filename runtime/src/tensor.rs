@@ -139,7 +139,11 @@ impl Tensor {
         let expected = tensor.len();
         let bools_fit = dtype != DType::Bool || bytes.iter().all(|&b| b <= 1);
         if bytes.len() != expected * dtype.size() || !bools_fit {
-            return Err(RuntimeError::Elements { expected, found: bytes.len() / dtype.size(), sizes: sizes.to_vec() });
+            return Err(RuntimeError::Elements {
+                expected,
+                found: bytes.len() / dtype.size(),
+                sizes: sizes.to_vec(),
+            });
         }
         tensor.bytes_mut().copy_from_slice(bytes);
         Ok(tensor)

@@ -40,12 +40,7 @@ mod tests {
 
     #[test]
     fn seed_and_epoch_both_change_the_order() {
-        let orders = [
-            shuffled(64, 0, 0),
-            shuffled(64, 0, 1),
-            shuffled(64, 1, 0),
-            shuffled(64, 1, 1),
-        ];
+        let orders = [shuffled(64, 0, 0), shuffled(64, 0, 1), shuffled(64, 1, 0), shuffled(64, 1, 1)];
         for (index, order) in orders.iter().enumerate() {
             assert!(!orders[..index].contains(order));
         }

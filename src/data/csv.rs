@@ -40,10 +40,7 @@ use super::{DataError, Dataset, MAX_CLASSES};
 /// ```
 pub fn read_csv(path: impl AsRef<Path>) -> Result<Dataset, DataError> {
     let path = path.as_ref();
-    let bytes = std::fs::read(path).map_err(|source| DataError::Read {
-        path: path.into(),
-        source,
-    })?;
+    let bytes = std::fs::read(path).map_err(|source| DataError::Read { path: path.into(), source })?;
     let text = std::str::from_utf8(&bytes).map_err(|error| DataError::NotUtf8 {
         path: path.into(),
         line: line_at(&bytes, error.valid_up_to()),
@@ -58,26 +55,18 @@ fn line_at(bytes: &[u8], offset: usize) -> u64 {
 
 fn parse_csv(path: &Path, text: &str) -> Result<Dataset, DataError> {
     let rows = read_rows(path, text.strip_prefix('\u{feff}').unwrap_or(text))?;
-    let first = rows
-        .first()
-        .ok_or_else(|| DataError::Empty { path: path.into() })?;
+    let first = rows.first().ok_or_else(|| DataError::Empty { path: path.into() })?;
     let header = if first.is_header() { Some(first) } else { None };
     let label = match header {
         Some(header) => header.label_column(path)?,
         None => first.cells.len() - 1,
     };
     if first.cells.len() < 2 {
-        return Err(DataError::NoFeatures {
-            path: path.into(),
-            line: first.line,
-        });
+        return Err(DataError::NoFeatures { path: path.into(), line: first.line });
     }
     let samples = if header.is_some() { &rows[1..] } else { &rows[..] };
     if samples.is_empty() {
-        return Err(DataError::OnlyHeader {
-            path: path.into(),
-            line: first.line,
-        });
+        return Err(DataError::OnlyHeader { path: path.into(), line: first.line });
     }
     collect_samples(path, samples, first.cells.len(), label)
 }
@@ -89,22 +78,12 @@ struct Row {
 }
 
 fn read_rows(path: &Path, text: &str) -> Result<Vec<Row>, DataError> {
-    let mut reader = ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .trim(Trim::All)
-        .from_reader(text.as_bytes());
-    let mut lines = LineCounter {
-        text: text.as_bytes(),
-        offset: 0,
-        line: 1,
-    };
+    let mut reader =
+        ReaderBuilder::new().has_headers(false).flexible(true).trim(Trim::All).from_reader(text.as_bytes());
+    let mut lines = LineCounter { text: text.as_bytes(), offset: 0, line: 1 };
     let mut rows = Vec::new();
     for record in reader.records() {
-        let cells = record.map_err(|source| DataError::Malformed {
-            path: path.into(),
-            source,
-        })?;
+        let cells = record.map_err(|source| DataError::Malformed { path: path.into(), source })?;
         let line = lines.advance(cells.position().map_or(0, csv::Position::byte) as usize);
         rows.push(Row { line, cells });
     }
@@ -125,22 +104,15 @@ impl LineCounter<'_> {
     fn advance(&mut self, offset: usize) -> u64 {
         let is_line_end = |byte: &&u8| matches!(byte, b'\r' | b'\n');
         let start = offset + self.text[offset..].iter().take_while(is_line_end).count();
-        self.line += self.text[self.offset..start]
-            .iter()
-            .filter(|&&byte| byte == b'\n')
-            .count() as u64;
+        self.line += self.text[self.offset..start].iter().filter(|&&byte| byte == b'\n').count() as u64;
         self.offset = start;
         self.line
     }
 }
 
 fn collect_samples(path: &Path, rows: &[Row], columns: usize, label: usize) -> Result<Dataset, DataError> {
-    let mut data = Dataset {
-        features: Vec::new(),
-        labels: Vec::new(),
-        n_features: columns - 1,
-        n_classes: 0,
-    };
+    let mut data =
+        Dataset { features: Vec::new(), labels: Vec::new(), n_features: columns - 1, n_classes: 0 };
     for row in rows {
         row.check_length(path, columns)?;
         for column in (0..columns).filter(|&column| column != label) {
@@ -156,9 +128,7 @@ fn collect_samples(path: &Path, rows: &[Row], columns: usize, label: usize) -> R
 
 /// Divides by the largest magnitude.
 fn scale_to_unit(features: &mut [f32]) {
-    let largest = features
-        .iter()
-        .fold(0.0f32, |largest, feature| largest.max(feature.abs()));
+    let largest = features.iter().fold(0.0f32, |largest, feature| largest.max(feature.abs()));
     if largest > 0.0 {
         features.iter_mut().for_each(|feature| *feature /= largest);
     }
@@ -176,12 +146,7 @@ impl Row {
         match (named.next(), named.next()) {
             (Some(first), Some(second)) => {
                 let (first, second) = (first + 1, second + 1);
-                Err(DataError::TwoLabels {
-                    path: path.into(),
-                    line: self.line,
-                    first,
-                    second,
-                })
+                Err(DataError::TwoLabels { path: path.into(), line: self.line, first, second })
             }
             (Some(column), None) => Ok(column),
             (None, _) => Ok(self.cells.len() - 1),
@@ -193,30 +158,15 @@ impl Row {
         if found == expected {
             return Ok(());
         }
-        Err(DataError::Columns {
-            path: path.into(),
-            line: self.line,
-            expected,
-            found,
-        })
+        Err(DataError::Columns { path: path.into(), line: self.line, expected, found })
     }
 
     fn feature(&self, path: &Path, column: usize) -> Result<f32, DataError> {
         let (path, line, cell) = (PathBuf::from(path), self.line, &self.cells[column]);
         match cell.parse::<f32>() {
             Ok(value) if value.is_finite() => Ok(value),
-            Ok(_) => Err(DataError::NotFinite {
-                path,
-                line,
-                column: column + 1,
-                cell: cell.into(),
-            }),
-            Err(_) => Err(DataError::NotNumeric {
-                path,
-                line,
-                column: column + 1,
-                cell: cell.into(),
-            }),
+            Ok(_) => Err(DataError::NotFinite { path, line, column: column + 1, cell: cell.into() }),
+            Err(_) => Err(DataError::NotNumeric { path, line, column: column + 1, cell: cell.into() }),
         }
     }
 
@@ -304,14 +254,8 @@ mod tests {
 
     #[test]
     fn a_cell_that_is_not_a_number_is_refused() {
-        assert_eq!(
-            refused("1,2,0\n\n1,x,0\n"),
-            "data.csv:3: column 2: `x` is not a number"
-        );
-        assert_eq!(
-            refused("a,b,label\n1,,0\n"),
-            "data.csv:2: column 2: `` is not a number"
-        );
+        assert_eq!(refused("1,2,0\n\n1,x,0\n"), "data.csv:3: column 2: `x` is not a number");
+        assert_eq!(refused("a,b,label\n1,,0\n"), "data.csv:2: column 2: `` is not a number");
     }
 
     #[test]
@@ -324,14 +268,8 @@ mod tests {
 
     #[test]
     fn rows_of_unequal_length_are_refused() {
-        assert_eq!(
-            refused("1,2,0\n1,0\n"),
-            "data.csv:2: 2 columns, expected 3 as in the first row"
-        );
-        assert_eq!(
-            refused("a,b\n1,2,0\n"),
-            "data.csv:2: 3 columns, expected 2 as in the first row"
-        );
+        assert_eq!(refused("1,2,0\n1,0\n"), "data.csv:2: 2 columns, expected 3 as in the first row");
+        assert_eq!(refused("a,b\n1,2,0\n"), "data.csv:2: 3 columns, expected 2 as in the first row");
     }
 
     #[test]
@@ -352,22 +290,13 @@ mod tests {
 
     #[test]
     fn files_without_features_are_refused() {
-        assert_eq!(
-            refused("1\n2\n"),
-            "data.csv:1: one column: expected features and a label"
-        );
-        assert_eq!(
-            refused("label\n2\n"),
-            "data.csv:1: one column: expected features and a label"
-        );
+        assert_eq!(refused("1\n2\n"), "data.csv:1: one column: expected features and a label");
+        assert_eq!(refused("label\n2\n"), "data.csv:1: one column: expected features and a label");
     }
 
     #[test]
     fn two_label_columns_are_refused() {
-        assert_eq!(
-            refused("label,a,LABEL\n0,1,0\n"),
-            "data.csv:1: columns 1 and 3 are both called `label`"
-        );
+        assert_eq!(refused("label,a,LABEL\n0,1,0\n"), "data.csv:1: columns 1 and 3 are both called `label`");
     }
 
     #[test]

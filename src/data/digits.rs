@@ -36,9 +36,7 @@ pub fn digits() -> Dataset {
 
 fn unpack() -> Vec<u8> {
     let mut bytes = Vec::new();
-    GzDecoder::new(PACKED)
-        .read_to_end(&mut bytes)
-        .expect("the embedded file is a gzip stream");
+    GzDecoder::new(PACKED).read_to_end(&mut bytes).expect("the embedded file is a gzip stream");
     bytes
 }
 
@@ -51,9 +49,8 @@ mod tests {
         let data = digits();
         assert_eq!((data.len(), data.n_features, data.n_classes), (1797, 64, 10));
         assert_eq!(data.features.len(), 1797 * 64);
-        let counts: Vec<usize> = (0..10)
-            .map(|class| data.labels.iter().filter(|&&label| label == class).count())
-            .collect();
+        let counts: Vec<usize> =
+            (0..10).map(|class| data.labels.iter().filter(|&&label| label == class).count()).collect();
         assert_eq!(counts, [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]);
     }
 
@@ -61,9 +58,7 @@ mod tests {
     fn pixels_are_sixteenths_between_zero_and_one() {
         let data = digits();
         assert!(
-            data.features
-                .iter()
-                .all(|pixel| (0.0..=1.0).contains(pixel) && (pixel * 16.0).fract() == 0.0)
+            data.features.iter().all(|pixel| (0.0..=1.0).contains(pixel) && (pixel * 16.0).fract() == 0.0)
         );
         let total_ink: f64 = data.features.iter().map(|&pixel| f64::from(pixel) * 16.0).sum();
         assert_eq!(total_ink, 561_718.0);

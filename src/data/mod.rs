@@ -84,21 +84,13 @@ mod tests {
         assert_eq!(test.labels, [0, 5]);
         assert_eq!(test.features, [0.0, 1.0, 10.0, 11.0]);
         assert_eq!(train.labels, [1, 2, 3, 4, 6]);
-        assert_eq!(
-            train.features,
-            [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 12.0, 13.0]
-        );
+        assert_eq!(train.features, [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 12.0, 13.0]);
         assert_eq!((test.n_features, test.n_classes), (2, 7));
     }
 
     #[test]
     fn an_empty_set_splits_into_empty_sets() {
-        let data = Dataset {
-            features: vec![],
-            labels: vec![],
-            n_features: 3,
-            n_classes: 0,
-        };
+        let data = Dataset { features: vec![], labels: vec![], n_features: 3, n_classes: 0 };
         let (train, test) = data.split_every_fifth();
         assert!(data.is_empty() && train.is_empty() && test.is_empty());
     }

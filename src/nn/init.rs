@@ -23,7 +23,9 @@ impl Rng {
 
     /// Normal numbers with mean 0 and this standard deviation.
     pub fn normal(&mut self, sizes: &[usize], deviation: f64) -> Param {
-        let draw = |rng: &mut ChaCha8Rng| <StandardNormal as Distribution<f64>>::sample(&StandardNormal, rng) * deviation;
+        let draw = |rng: &mut ChaCha8Rng| {
+            <StandardNormal as Distribution<f64>>::sample(&StandardNormal, rng) * deviation
+        };
         self.fill(sizes, draw)
     }
 

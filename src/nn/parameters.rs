@@ -149,19 +149,13 @@ impl Parameters for State {
 }
 
 impl<T: Parameters + ?Sized> Parameters for Box<T> {
-    methods!(self, path, visitor, { (**self).visit(path, visitor) }, {
-        (**self).visit_mut(path, visitor)
-    });
+    methods!(self, path, visitor, { (**self).visit(path, visitor) }, { (**self).visit_mut(path, visitor) });
 }
 
 impl<T: Parameters> Parameters for Option<T> {
-    methods!(
-        self,
-        path,
-        visitor,
-        { self.iter().for_each(|tree| tree.visit(path, visitor)) },
-        { self.iter_mut().for_each(|tree| tree.visit_mut(path, visitor)) }
-    );
+    methods!(self, path, visitor, { self.iter().for_each(|tree| tree.visit(path, visitor)) }, {
+        self.iter_mut().for_each(|tree| tree.visit_mut(path, visitor))
+    });
 }
 
 /// Implements [`Parameters`] for containers whose elements are named by index.

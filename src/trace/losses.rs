@@ -17,13 +17,18 @@ impl Var {
     #[track_caller]
     pub fn cross_entropy_with(self, targets: Var, smoothing: f64, axis: i64) -> Var {
         let place = Place::caller();
-        let Some(at) = AxisList::from(axis).single("cross_entropy", self, place) else { return Var::POISONED };
+        let Some(at) = AxisList::from(axis).single("cross_entropy", self, place) else {
+            return Var::POISONED;
+        };
         let Some(target_type) = targets.try_ty() else { return Var::POISONED };
         let mut row = self.shape();
         row.0.remove(at);
         if !target_type.dtype.is_int() || target_type.shape != row {
             let expected = format!("integer targets {row} for logits {}", self.ty());
-            return fault(Fault::Expected { op: "cross_entropy", expected, found: target_type.to_string() }, place);
+            return fault(
+                Fault::Expected { op: "cross_entropy", expected, found: target_type.to_string() },
+                place,
+            );
         }
         let logp = self.log_softmax(axis);
         let onehot = self.iota(axis).eq(targets.cast(DType::I32).unsqueeze(at as i64));
@@ -41,7 +46,10 @@ impl Var {
         if let (Some(x), Some(y)) = (self.try_ty(), target.try_ty())
             && x != y
         {
-            return fault(Fault::Expected { op: "mse", expected: x.to_string(), found: y.to_string() }, place);
+            return fault(
+                Fault::Expected { op: "mse", expected: x.to_string(), found: y.to_string() },
+                place,
+            );
         }
         (self - target).square().mean_all()
     }

@@ -263,7 +263,8 @@ pub fn trace<'a>(
 ) -> Result<Graph, TraceError> {
     let tracing = start(Mode::Eval);
     let vars: Vec<Var> = inputs.iter().map(|(name, ty)| input(name, ty.clone())).collect();
-    let mut outputs: Vec<(String, Var)> = closure(&vars).into_iter().map(|(n, v)| (n.to_string(), v)).collect();
+    let mut outputs: Vec<(String, Var)> =
+        closure(&vars).into_iter().map(|(n, v)| (n.to_string(), v)).collect();
     outputs.extend(tracing.taps().into_iter().map(|(name, var)| (format!("tap.{name}"), var)));
     tracing.finish(outputs)
 }

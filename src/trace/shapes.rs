@@ -30,7 +30,8 @@ impl Var {
         let open = sizes.iter().filter(|&&s| s < 0).count();
         match (open, rest) {
             (0, _) | (1, Some(_)) => {
-                let extent = |&s: &i64| if s < 0 { rest.unwrap_or(Extent::ONE) } else { Extent::fixed(s as u64) };
+                let extent =
+                    |&s: &i64| if s < 0 { rest.unwrap_or(Extent::ONE) } else { Extent::fixed(s as u64) };
                 self.with_shape(Shape(sizes.iter().map(extent).collect()))
             }
             _ => {
@@ -81,7 +82,11 @@ impl Var {
         let rank = self.rank();
         if rank < 2 {
             let (expected, found) = ("at least two axes".to_string(), self.ty().to_string());
-            return if self.is_poisoned() { self } else { fault(Fault::Expected { op: "transpose", expected, found }, place) };
+            return if self.is_poisoned() {
+                self
+            } else {
+                fault(Fault::Expected { op: "transpose", expected, found }, place)
+            };
         }
         let mut order: Vec<u8> = (0..rank as u8).collect();
         order.swap(rank - 1, rank - 2);
@@ -137,7 +142,8 @@ impl Var {
         }
         let (rank, other_rank) = (self.rank(), other.rank());
         if rank == 0 || other_rank < 2 {
-            let (expected, found) = ("[.., m, k] and [.., k, n]".to_string(), format!("{} and {}", self.ty(), other.ty()));
+            let (expected, found) =
+                ("[.., m, k] and [.., k, n]".to_string(), format!("{} and {}", self.ty(), other.ty()));
             return fault(Fault::Expected { op: "matmul", expected, found }, place);
         }
         let batch = other_rank - 2;

@@ -128,7 +128,8 @@ impl Grower<'_> {
         let mut seen = BTreeSet::new();
         while let Some(next) = queue.pop() {
             for &user in &self.users[next.0 as usize] {
-                let (class, shape) = (self.fusion.classes[user.0 as usize], &self.graph.node(user).types[0].shape);
+                let (class, shape) =
+                    (self.fusion.classes[user.0 as usize], &self.graph.node(user).types[0].shape);
                 if class == Class::Pointwise && shape == space && shape != own {
                     return true;
                 }
@@ -146,9 +147,11 @@ impl Grower<'_> {
         for input in &self.graph.node(id).inputs {
             found.extend(self.group_of(input.node));
             let shared = self.graph.ty(*input).shape.rank() > 0;
-            let uniform = matches!(self.fusion.classes[input.node.0 as usize], Class::Uniform | Class::Generated);
+            let uniform =
+                matches!(self.fusion.classes[input.node.0 as usize], Class::Uniform | Class::Generated);
             if shared && !uniform {
-                found.extend(self.users[input.node.0 as usize].iter().filter_map(|&user| self.group_of(user)));
+                found
+                    .extend(self.users[input.node.0 as usize].iter().filter_map(|&user| self.group_of(user)));
             }
         }
         found
@@ -157,7 +160,14 @@ impl Grower<'_> {
     /// Why a node cannot join a group: `None` if it can; the reason is only given where a
     /// reader would have expected the fusion.
     #[allow(clippy::option_option)]
-    fn obstacle(&self, group: usize, id: NodeId, space: &Shape, fit: Fit, home: Option<usize>) -> Option<Option<&'static str>> {
+    fn obstacle(
+        &self,
+        group: usize,
+        id: NodeId,
+        space: &Shape,
+        fit: Fit,
+        home: Option<usize>,
+    ) -> Option<Option<&'static str>> {
         let g = &self.fusion.groups[group];
         if !fits(g, space, fit) {
             let same_space = g.space == *space;
@@ -183,7 +193,8 @@ impl Grower<'_> {
 
     fn reads_accumulated(&self, id: NodeId, group: usize) -> bool {
         self.graph.node(id).inputs.iter().any(|input| {
-            let accumulated = self.fusion.reductions[input.node.0 as usize] == Some(ReductionKind::Accumulated);
+            let accumulated =
+                self.fusion.reductions[input.node.0 as usize] == Some(ReductionKind::Accumulated);
             accumulated && self.group_of(input.node) == Some(group)
         })
     }
@@ -193,7 +204,8 @@ impl Grower<'_> {
         let inside = |unit: Unit| unit == Unit::Group(group) || home.is_some_and(|h| unit == Unit::Group(h));
         let mut queue: Vec<Unit> = Vec::new();
         let direct = self.graph.node(id).inputs.iter().map(|v| self.unit(v.node));
-        let of_members = [Some(group), home].into_iter().flatten().flat_map(|g| self.operands_of(Unit::Group(g)));
+        let of_members =
+            [Some(group), home].into_iter().flatten().flat_map(|g| self.operands_of(Unit::Group(g)));
         queue.extend(direct.chain(of_members).filter(|&unit| !inside(unit)));
         let mut seen = BTreeSet::new();
         while let Some(unit) = queue.pop() {
@@ -215,7 +227,9 @@ impl Grower<'_> {
     }
 
     fn operands_of(&self, unit: Unit) -> Vec<Unit> {
-        let of = |id: NodeId| self.graph.node(id).inputs.iter().map(|v: &Value| self.unit(v.node)).collect::<Vec<_>>();
+        let of = |id: NodeId| {
+            self.graph.node(id).inputs.iter().map(|v: &Value| self.unit(v.node)).collect::<Vec<_>>()
+        };
         match unit {
             Unit::Node(id) => of(NodeId(id)),
             Unit::Group(g) => {

@@ -49,7 +49,8 @@ fn store_unreachable_views(graph: &Graph, fusion: &mut Fusion, id: NodeId) {
             .map(|(value, _)| value)
             .collect(),
         Op::Gather { .. } => {
-            let whole = resolve(graph, stored, first).is_some_and(|(_, v)| v.is_dense() && v.offset == Stride::ZERO);
+            let whole =
+                resolve(graph, stored, first).is_some_and(|(_, v)| v.is_dense() && v.offset == Stride::ZERO);
             if whole { Vec::new() } else { vec![first] }
         }
         op if fusion.classes[id.0 as usize] == Class::View => {
@@ -118,7 +119,19 @@ fn cone(graph: &Graph, fusion: &Fusion, id: NodeId) -> Option<Vec<Value>> {
 fn cheap(op: &Op) -> bool {
     use evenkeel_ir::Unary as U;
     match op {
-        Op::Unary(f) => matches!(f, U::Neg | U::Abs | U::Step | U::Square | U::Relu | U::Not | U::Relu6 | U::Sqrt | U::Rsqrt | U::Recip),
+        Op::Unary(f) => matches!(
+            f,
+            U::Neg
+                | U::Abs
+                | U::Step
+                | U::Square
+                | U::Relu
+                | U::Not
+                | U::Relu6
+                | U::Sqrt
+                | U::Rsqrt
+                | U::Recip
+        ),
         Op::Binary(f) => *f != evenkeel_ir::Binary::Pow,
         Op::Select | Op::Cast(_) | Op::Broadcast(_) => true,
         _ => false,

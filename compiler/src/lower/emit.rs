@@ -114,7 +114,8 @@ impl<'a> Body<'a> {
     /// Loads a view; the view itself may be what is being stored.
     fn load_view(&mut self, value: Value) -> Reg {
         let node = self.graph.node(value.node);
-        let (base, view) = resolve(self.graph, &self.fusion.stored, node.inputs[0]).expect("views have stored bases");
+        let (base, view) =
+            resolve(self.graph, &self.fusion.stored, node.inputs[0]).expect("views have stored bases");
         let view = view.through(&node.op).expect("fusion stores what has no strided view");
         self.load_as(base, &view)
     }
@@ -144,7 +145,8 @@ impl<'a> Body<'a> {
     fn generated(&mut self, op: &Op, inputs: &[Value]) -> Reg {
         match op {
             Op::Iota { rank, axis, extent } => {
-                let mut view = View::dense(&Shape(SmallVec::from_elem(evenkeel_ir::Extent::ONE, (*rank).into())));
+                let mut view =
+                    View::dense(&Shape(SmallVec::from_elem(evenkeel_ir::Extent::ONE, (*rank).into())));
                 view.shape.0[*axis as usize] = *extent;
                 view.strides[*axis as usize] = Stride { scale: 1, power: 0 };
                 let strides = self.space.strides(&view);
@@ -175,7 +177,8 @@ impl<'a> Body<'a> {
         rank: usize,
     ) -> (Access, Indirect) {
         let index_rank = self.graph.ty(indices).rank();
-        let (base, mut index_view) = resolve(self.graph, &self.fusion.stored, indices).expect("indices are stored");
+        let (base, mut index_view) =
+            resolve(self.graph, &self.fusion.stored, indices).expect("indices are stored");
         for _ in axis + index_rank..rank {
             index_view.shape.0.push(evenkeel_ir::Extent::ONE);
             index_view.strides.push(Stride::ZERO);
@@ -189,14 +192,18 @@ impl<'a> Body<'a> {
             outer.shape.0.insert(axis + place, evenkeel_ir::Extent::ONE);
             outer.strides.insert(axis + place, Stride::ZERO);
         }
-        let access = Access { arg: 0, offset: Stride::ZERO, strides: self.space.strides(&outer), indirect: None };
+        let access =
+            Access { arg: 0, offset: Stride::ZERO, strides: self.space.strides(&outer), indirect: None };
         (access, Indirect { register, stride, limit: buffer[axis] })
     }
 
     fn gather(&mut self, table: Value, indices: Value, axis: usize, rank: usize) -> Reg {
         let ty = self.graph.ty(table).clone();
         let (base, view) = resolve(self.graph, &self.fusion.stored, table).expect("tables are stored");
-        debug_assert!(view.is_dense() && view.offset == Stride::ZERO, "fusion stores tables that are windows");
+        debug_assert!(
+            view.is_dense() && view.offset == Stride::ZERO,
+            "fusion stores tables that are windows"
+        );
         let (mut access, indirect) = self.indexed(&ty.shape, axis, indices, rank);
         access.arg = self.argument(Slot::Stored(base), ty.dtype, Role::Input);
         access.indirect = Some(indirect);
@@ -234,7 +241,9 @@ fn constant(k: &mut ScalarFn, ty: ScalarType, number: f64) -> Reg {
         ScalarType::F32 | ScalarType::F64 => k.float(ty, number),
         ScalarType::I32 => k.i32(number as i32),
         ScalarType::I64 => k.i64(number as i64),
-        ScalarType::Mask => k.push(evenkeel_ir::scalar::Inst::Const(evenkeel_ir::scalar::Constant::Mask(number != 0.0))),
+        ScalarType::Mask => {
+            k.push(evenkeel_ir::scalar::Inst::Const(evenkeel_ir::scalar::Constant::Mask(number != 0.0)))
+        }
     }
 }
 
@@ -269,4 +278,3 @@ fn known_number(graph: &Graph, value: Value) -> Option<f64> {
     let result = b.finish([(String::new(), copied)]);
     Some(eval_at(&result, &[], 1)[0].float_at(0))
 }
-

@@ -99,7 +99,13 @@ fn accumulate(body: &mut Body, id: NodeId, op: Reduce, axes: Axes) {
         register = body.reduction(op, register);
     }
     let partial = View::dense(&node.types[0].shape);
-    body.store_register(register, node.types[0].dtype, &partial, Slot::Partial(id), StoreKind::Accumulate(op));
+    body.store_register(
+        register,
+        node.types[0].dtype,
+        &partial,
+        Slot::Partial(id),
+        StoreKind::Accumulate(op),
+    );
 }
 
 /// A copy of a value that no group stores: an output that is an input, a view, a gather or a constant.
@@ -123,7 +129,9 @@ pub fn lower_barrier(graph: &Graph, fusion: &Fusion, id: NodeId) -> Vec<Lowered>
             let window = Op::Slice {
                 axis: *axis,
                 start: *low,
-                length: graph.ty(node.inputs[0]).shape[*axis as usize].known().expect("padded axes are known"),
+                length: graph.ty(node.inputs[0]).shape[*axis as usize]
+                    .known()
+                    .expect("padded axes are known"),
                 stride: interior + 1,
             };
             let mut lowered = copy_into(graph, fusion, id, node.inputs[0], &whole, &window);
@@ -133,7 +141,8 @@ pub fn lower_barrier(graph: &Graph, fusion: &Fusion, id: NodeId) -> Vec<Lowered>
         Op::Concat { axis } => {
             let mut start = 0;
             let part = |&input: &Value| {
-                let length = graph.ty(input).shape[*axis as usize].known().expect("concatenated axes are known");
+                let length =
+                    graph.ty(input).shape[*axis as usize].known().expect("concatenated axes are known");
                 let window = Op::Slice { axis: *axis, start, length, stride: 1 };
                 start += length;
                 copy_into(graph, fusion, id, input, &whole, &window)
@@ -207,7 +216,8 @@ impl Body<'_> {
         slot: Slot,
         kind: StoreKind,
     ) {
-        let access = Access { arg: 0, offset: view.offset, strides: self.space.strides(view), indirect: None };
+        let access =
+            Access { arg: 0, offset: view.offset, strides: self.space.strides(view), indirect: None };
         self.store_access(register, dtype, access, slot, kind);
     }
 

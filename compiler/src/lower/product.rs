@@ -31,7 +31,13 @@ pub struct Sizes {
 }
 
 /// The operand of a product as a matrix, if its axes merge to one stride each.
-pub fn operand(graph: &Graph, stored: &[bool], value: Value, batch: usize, contracted: Axes) -> Option<(Operand, Sizes)> {
+pub fn operand(
+    graph: &Graph,
+    stored: &[bool],
+    value: Value,
+    batch: usize,
+    contracted: Axes,
+) -> Option<(Operand, Sizes)> {
     let (base, view) = resolve(graph, stored, value)?;
     matrix(base, &view, batch, contracted)
 }

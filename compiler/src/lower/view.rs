@@ -99,7 +99,8 @@ impl View {
             result = Some(match result {
                 None => (extent, stride),
                 Some((inner, step)) => {
-                    let span = Stride { scale: step.scale * inner.scale as i64, power: step.power + inner.power };
+                    let span =
+                        Stride { scale: step.scale * inner.scale as i64, power: step.power + inner.power };
                     (span == stride).then(|| (extent.times(inner), step))?
                 }
             });

@@ -39,7 +39,9 @@ pub(super) fn assemble(
     for entry in entries {
         match *entry {
             Entry::Single(unit) => assembler.unit(&units[unit], None),
-            Entry::Panels { product, kernel, ratio } => assembler.panels(&units[product], &units[kernel], ratio),
+            Entry::Panels { product, kernel, ratio } => {
+                assembler.panels(&units[product], &units[kernel], ratio)
+            }
         }
     }
     for (from, to) in copies {
@@ -53,8 +55,11 @@ pub(super) fn assemble(
 impl Assembler<'_> {
     fn ports(&mut self, updates: &[(usize, usize)]) {
         let graph = self.graph;
-        self.program.inputs =
-            graph.inputs().iter().map(|i| Port { name: i.name.clone(), ty: i.ty.clone(), place: None }).collect();
+        self.program.inputs = graph
+            .inputs()
+            .iter()
+            .map(|i| Port { name: i.name.clone(), ty: i.ty.clone(), place: None })
+            .collect();
         let port = |(name, value): &(String, Value)| Port {
             name: name.clone(),
             ty: graph.ty(*value).clone(),
@@ -124,13 +129,20 @@ impl Assembler<'_> {
         buffer
     }
 
-    fn launch(&mut self, unit: &Unit, lowered: &Lowered, multiple: u64, epilogue_of: Option<String>) -> Launch {
+    fn launch(
+        &mut self,
+        unit: &Unit,
+        lowered: &Lowered,
+        multiple: u64,
+        epilogue_of: Option<String>,
+    ) -> Launch {
         let buffers: SmallVec<[BufferId; 8]> = lowered.slots.iter().map(|&slot| self.slot(slot)).collect();
         let partials = lowered.slots.iter().enumerate().filter_map(|(arg, slot)| match slot {
             Slot::Partial(id) => Some((arg as u32, self.graph.node(*id).types[0].shape.elements())),
             Slot::Stored(_) => None,
         });
-        let volatile = lowered.slots.iter().map(|slot| matches!(slot, Slot::Stored(id) if unit.overwrites.contains(id)));
+        let volatile =
+            lowered.slots.iter().map(|slot| matches!(slot, Slot::Stored(id) if unit.overwrites.contains(id)));
         let launch = Launch {
             code: self.kernels.len() as u32,
             buffers,

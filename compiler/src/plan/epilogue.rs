@@ -48,13 +48,15 @@ pub(super) fn merge(units: &[Unit], order: &[usize]) -> Vec<Entry> {
 fn ready_at(units: &[Unit], order: &[usize], start: usize, kernel: usize) -> bool {
     let between = order[start + 1..].iter().take_while(|&&unit| unit != kernel);
     between.into_iter().all(|&unit| {
-        units[unit].writes.is_disjoint(&units[kernel].reads) && units[unit].reads.is_disjoint(&units[kernel].overwrites)
+        units[unit].writes.is_disjoint(&units[kernel].reads)
+            && units[unit].reads.is_disjoint(&units[kernel].overwrites)
     }) && units[order[start]].reads.is_disjoint(&units[kernel].overwrites)
 }
 
 /// Rows of the kernel per row of the product, if its rows follow those of the product.
 fn fits(product: &Unit, kernel: &Unit) -> Option<u64> {
-    let (Work::Product { node, left, right, .. }, Work::Kernels(kernels)) = (&product.work, &kernel.work) else {
+    let (Work::Product { node, left, right, .. }, Work::Kernels(kernels)) = (&product.work, &kernel.work)
+    else {
         return None;
     };
     let [lowered] = &kernels[..] else { return None };
@@ -95,6 +97,6 @@ fn flat_ratio(kernel: &Kernel, access: &Access, rows: Extent, columns: Extent) -
     let step = u64::try_from(stride.scale).ok().filter(|&s| s > 0 && stride.power == 0)?;
     let whole = access.indirect.is_none() && columns.is_multiple_of(step) && access.offset.scale == 0;
     let ratio = columns.checked_div(step)?;
-    (whole && ratio > 0 && extent == rows.times(Extent::fixed(ratio)) && kernel.rows() == extent).then_some(ratio)
+    (whole && ratio > 0 && extent == rows.times(Extent::fixed(ratio)) && kernel.rows() == extent)
+        .then_some(ratio)
 }
-

@@ -49,4 +49,3 @@ pub fn plan(graph: &Graph, fusion: &Fusion, updates: &[(usize, usize)]) -> Plan 
 pub(crate) fn chunking(kernel: &Kernel, multiple: u64, single: bool) -> Chunking {
     Chunking { rows: kernel.rows(), row_elements: kernel.row_elements(), multiple, single }
 }
-

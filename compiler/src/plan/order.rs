@@ -1,20 +1,26 @@
 //! The order of units.
 
 use super::{Unit, Work};
-use evenkeel_ir::kernel::Role;
-use evenkeel_ir::{Graph, NodeId, Op};
 use crate::lower::Slot;
 use crate::lower::view::dense_base;
+use evenkeel_ir::kernel::Role;
+use evenkeel_ir::{Graph, NodeId, Op};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Orders units; also says which updates can be written straight into their input.
-pub(super) fn order(graph: &Graph, units: &mut [Unit], updates: &[(usize, usize)]) -> (Vec<usize>, Vec<bool>) {
+pub(super) fn order(
+    graph: &Graph,
+    units: &mut [Unit],
+    updates: &[(usize, usize)],
+) -> (Vec<usize>, Vec<bool>) {
     let writer: BTreeMap<NodeId, usize> =
         units.iter().enumerate().flat_map(|(i, unit)| unit.writes.iter().map(move |&id| (id, i))).collect();
     let mut before: Vec<BTreeSet<usize>> = units
         .iter()
         .enumerate()
-        .map(|(i, unit)| unit.reads.iter().filter_map(|id| writer.get(id).copied()).filter(|&w| w != i).collect())
+        .map(|(i, unit)| {
+            unit.reads.iter().filter_map(|id| writer.get(id).copied()).filter(|&w| w != i).collect()
+        })
         .collect();
     let mut in_place = Vec::new();
     for &(output, input) in updates {
@@ -33,13 +39,15 @@ fn try_in_place(
     input: usize,
 ) -> bool {
     let target = dense_base(graph, graph.outputs()[output].1);
-    let first_output = graph.outputs().iter().position(|(_, v)| dense_base(graph, *v) == target) == Some(output);
+    let first_output =
+        graph.outputs().iter().position(|(_, v)| dense_base(graph, *v) == target) == Some(output);
     let source = graph.iter().find(|(_, node)| node.op == Op::Input(input as u32)).map(|(id, _)| id);
     let (Some(&unit), Some(source), true) = (writer.get(&target), source, first_output) else { return false };
     if units[unit].reads.contains(&source) && !element_wise(&units[unit], source, target) {
         return false;
     }
-    let readers: Vec<usize> = (0..units.len()).filter(|&u| u != unit && units[u].reads.contains(&source)).collect();
+    let readers: Vec<usize> =
+        (0..units.len()).filter(|&u| u != unit && units[u].reads.contains(&source)).collect();
     if readers.iter().any(|&reader| depends(before, reader, unit)) {
         return false;
     }
@@ -59,7 +67,8 @@ fn element_wise(unit: &Unit, source: NodeId, target: NodeId) -> bool {
             evenkeel_ir::kernel::Source::Load(access) if access.arg as usize == from => Some(access),
             _ => None,
         });
-        let stores: Vec<_> = kernel.stores.iter().map(|s| &s.access).filter(|a| a.arg as usize == to).collect();
+        let stores: Vec<_> =
+            kernel.stores.iter().map(|s| &s.access).filter(|a| a.arg as usize == to).collect();
         debug_assert_eq!(kernel.args[to].role, Role::Output);
         loads.into_iter().all(|load| {
             stores.iter().all(|store| {

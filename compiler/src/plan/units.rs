@@ -3,8 +3,8 @@
 use crate::fuse::{Class, Fusion};
 use crate::lower::product::{Operand, Sizes, operand};
 use crate::lower::{Lowered, Slot, lower_barrier, lower_copy, lower_group};
-use evenkeel_ir::{Graph, NodeId, Op};
 use evenkeel_ir::kernel::Role;
+use evenkeel_ir::{Graph, NodeId, Op};
 use std::collections::BTreeSet;
 
 /// What a unit does.
@@ -57,7 +57,9 @@ pub(super) fn units(graph: &Graph, fusion: &Fusion) -> Vec<Unit> {
                 Op::Dot { .. } => product(graph, fusion, id, ops),
                 _ => from_kernels(lower_barrier(graph, fusion, id), ops),
             }),
-            Class::View | Class::Uniform | Class::Generated | Class::Gather if fusion.stored[id.0 as usize] => {
+            Class::View | Class::Uniform | Class::Generated | Class::Gather
+                if fusion.stored[id.0 as usize] =>
+            {
                 units.push(from_kernels(vec![lower_copy(graph, fusion, id)], ops));
             }
             _ => {}
@@ -84,9 +86,16 @@ fn product(graph: &Graph, fusion: &Fusion, id: NodeId, ops: Vec<String>) -> Unit
     let node = graph.node(id);
     let Op::Dot { batch, lhs, rhs } = node.op else { unreachable!("a product") };
     let side = |place: usize, axes| {
-        operand(graph, &fusion.stored, node.inputs[place], batch.into(), axes).expect("fusion stores such operands")
+        operand(graph, &fusion.stored, node.inputs[place], batch.into(), axes)
+            .expect("fusion stores such operands")
     };
     let ((lhs, left), (rhs, right)) = (side(0, lhs), side(1, rhs));
     let reads = BTreeSet::from([lhs.base, rhs.base]);
-    Unit { work: Work::Product { node: id, lhs, rhs, left, right }, reads, writes: BTreeSet::from([id]), overwrites: BTreeSet::new(), ops }
+    Unit {
+        work: Work::Product { node: id, lhs, rhs, left, right },
+        reads,
+        writes: BTreeSet::from([id]),
+        overwrites: BTreeSet::new(),
+        ops,
+    }
 }

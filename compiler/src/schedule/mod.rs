@@ -48,7 +48,9 @@ fn lane_axis(kernel: &Kernel, levels: &Levels) -> Option<usize> {
     let mut axes: Vec<usize> = Vec::new();
     axes.extend((kernel.parallel < rank).then_some(rank.wrapping_sub(1)));
     axes.extend(kernel.parallel.checked_sub(1));
-    axes.into_iter().filter(|&axis| lanes_fit(kernel, levels, axis)).max_by_key(|&axis| unit_accesses(kernel, axis))
+    axes.into_iter()
+        .filter(|&axis| lanes_fit(kernel, levels, axis))
+        .max_by_key(|&axis| unit_accesses(kernel, axis))
 }
 
 fn unit_accesses(kernel: &Kernel, axis: usize) -> usize {
@@ -59,8 +61,10 @@ fn lanes_fit(kernel: &Kernel, levels: &Levels, axis: usize) -> bool {
     let unit = Stride { scale: 1, power: 0 };
     let bit = 1 << axis;
     let strides = accesses(kernel).all(|a| a.strides[axis] == Stride::ZERO || a.strides[axis] == unit);
-    let narrow = accesses(kernel).all(|a| a.strides[axis] == Stride::ZERO || kernel.args[a.arg as usize].dtype.size() == 4);
-    let indices = accesses(kernel).all(|a| a.indirect.is_none_or(|i| levels.dep[i.register.0 as usize] & bit == 0));
+    let narrow = accesses(kernel)
+        .all(|a| a.strides[axis] == Stride::ZERO || kernel.args[a.arg as usize].dtype.size() == 4);
+    let indices =
+        accesses(kernel).all(|a| a.indirect.is_none_or(|i| levels.dep[i.register.0 as usize] & bit == 0));
     let registers = kernel.code.insts().iter().enumerate().all(|(i, inst)| {
         let ty = kernel.code.ty(Reg(i as u32));
         levels.dep[i] & bit == 0 || (ty.bytes() == 4 && lane_wise(kernel, inst))
@@ -71,8 +75,15 @@ fn lanes_fit(kernel: &Kernel, levels: &Levels, axis: usize) -> bool {
     });
     // a sum over rows cannot end inside a vector of rows
     let accumulates = kernel.stores.iter().any(|s| matches!(s.kind, StoreKind::Accumulate(_)));
-    let moving = kernel.stores.iter().all(|s| s.kind != StoreKind::AddInPlace || s.access.strides[axis] == unit);
-    strides && narrow && indices && registers && positions && moving && (axis >= kernel.parallel || !accumulates)
+    let moving =
+        kernel.stores.iter().all(|s| s.kind != StoreKind::AddInPlace || s.access.strides[axis] == unit);
+    strides
+        && narrow
+        && indices
+        && registers
+        && positions
+        && moving
+        && (axis >= kernel.parallel || !accumulates)
 }
 
 /// Conversions to and from 8-byte types change the number of lanes.
@@ -112,7 +123,8 @@ fn kept(kernel: &Kernel, levels: &Levels) -> Vec<Reg> {
 fn last_in_common(kernel: &Kernel, used: &[u64], reg: Reg) -> bool {
     let own = used[reg.0 as usize];
     let reader = |(i, inst): (usize, &Inst)| inst.operands().contains(&reg) && used[i] != 0 && used[i] != own;
-    let root = kernel.reductions.iter().any(|r| r.input == reg) || kernel.stores.iter().any(|s| s.value == reg);
+    let root =
+        kernel.reductions.iter().any(|r| r.input == reg) || kernel.stores.iter().any(|s| s.value == reg);
     root || kernel.code.insts().iter().enumerate().any(reader)
 }
 

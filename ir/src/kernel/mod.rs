@@ -9,8 +9,11 @@
 //! axis; reductions appear before their results are read; accumulations are over all
 //! parallel axes.
 
+mod combine;
 mod eval;
 mod print;
+
+pub use combine::Combine;
 
 use crate::dtype::DType;
 use crate::op::Reduce;

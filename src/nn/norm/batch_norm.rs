@@ -2,8 +2,8 @@
 
 use crate::nn::{Module, Param, Parameters, State};
 use crate::trace::{Mode, Var, mode};
-use evenkeel_ir::op::UnaryMethods;
 use evenkeel_ir::Extent;
+use evenkeel_ir::op::UnaryMethods;
 
 /// Normalizes each channel (axis 1) over all other axes.
 ///
@@ -93,4 +93,3 @@ impl Module for BatchNorm {
         self.bias.as_ref().map_or(y, |bias| y + per_channel(x, bias.value()))
     }
 }
-

@@ -57,7 +57,10 @@ impl Module for GroupNorm {
         let Some(ty) = x.try_ty() else { return x };
         let Some(shape) = self.grouped(&ty.shape) else {
             let expected = format!("[n, channels, ..] with channels in {} groups", self.groups);
-            return fault(Fault::Expected { op: "group_norm", expected, found: ty.to_string() }, Place::caller());
+            return fault(
+                Fault::Expected { op: "group_norm", expected, found: ty.to_string() },
+                Place::caller(),
+            );
         };
         let axes: Vec<usize> = (2..shape.rank()).collect();
         let y = x.with_shape(shape.clone()).standardize(axes, self.eps);

@@ -40,7 +40,12 @@ impl LayerNorm {
 
     /// Normalizes the last axes, of these sizes, together.
     pub fn over(sizes: &[usize]) -> LayerNorm {
-        LayerNorm { gain: Some(Param::ones(sizes)), bias: Some(Param::zeros(sizes)), eps: 1e-5, axes: sizes.len() }
+        LayerNorm {
+            gain: Some(Param::ones(sizes)),
+            bias: Some(Param::zeros(sizes)),
+            eps: 1e-5,
+            axes: sizes.len(),
+        }
     }
 
     /// The same layer with another `eps`.

@@ -135,7 +135,8 @@ impl Frame<'_, '_> {
         }
         for (i, stride) in numbers.into_iter().enumerate() {
             let offset = 8 * (self.kernel.args.len() + 1 + i) as i32;
-            let value = self.b.ins().load(types::I64, MemFlagsData::trusted().with_readonly(), self.args, offset);
+            let value =
+                self.b.ins().load(types::I64, MemFlagsData::trusted().with_readonly(), self.args, offset);
             self.numbers.push((stride, value));
         }
     }
@@ -225,7 +226,8 @@ impl Frame<'_, '_> {
                 if matches!(&self.kernel.sources[index as usize], Source::Load(_)));
             // loads wait for a row, which an empty launch does not have
             if self.levels.dep[i] == 0 && self.levels.phase[i] == 0 && !indirect {
-                let operands_known = self.kernel.code.insts()[i].operands().iter().all(|r| self.fixed[r.0 as usize].is_some());
+                let operands_known =
+                    self.kernel.code.insts()[i].operands().iter().all(|r| self.fixed[r.0 as usize].is_some());
                 if operands_known {
                     let value = self.instruction(Reg(i as u32), Width::Scalar);
                     self.fixed[i] = Some(value);
@@ -237,10 +239,12 @@ impl Frame<'_, '_> {
     /// Writes the neutral element over the partial results of this chunk.
     fn clear_partials(&mut self) {
         for place in 0..self.kernel.stores.len() {
-            let StoreKind::Accumulate(op) = self.kernel.stores[place].kind else { continue };
+            if !matches!(self.kernel.stores[place].kind, StoreKind::Accumulate(_)) {
+                continue;
+            }
             let store = self.kernel.stores[place].clone();
-            let ty = self.kernel.code.ty(store.value);
-            let identity = self.identity(op, ty);
+            let how = self.kernel.store_combine(place).expect("an accumulation combines");
+            let identity = self.constant(how.identity);
             let pointer = self.pointers[self.store_pointer(place)].clone().expect("stores have pointers");
             let moving = (0..self.kernel.space.len()).filter(|&a| store.access.strides[a] != Stride::ZERO);
             let elements = Extent::product(moving.map(|a| self.kernel.space[a]));

@@ -2,9 +2,10 @@
 
 use super::frame::{Frame, Width};
 use cranelift::prelude::{FloatCC, InstBuilder, IntCC, MemFlagsData, Value, types};
-use evenkeel_ir::kernel::{Access, Indirect, Source, Stride};
+use evenkeel_ir::DType;
+use evenkeel_ir::kernel::{Access, Combine, Indirect, Source, Stride};
 use evenkeel_ir::scalar::{Compare, Constant, Inst, Reg, ScalarType};
-use evenkeel_ir::{DType, Reduce};
+use smallvec::SmallVec;
 
 impl Frame<'_, '_> {
     /// The value of a register at a width; computes it if this element does not have it yet.
@@ -45,19 +46,34 @@ impl Frame<'_, '_> {
         }
     }
 
-    /// Emits one instruction; operands are brought to its width.
+    /// Emits the instruction behind a register; operands are brought to its width.
     pub(super) fn instruction(&mut self, reg: Reg, width: Width) -> Value {
-        let code = &self.kernel.code;
-        let (inst, ty) = (code.inst(reg), self.clif_type(code.ty(reg), width));
-        let mut operands = [Value::from_u32(0); 3];
-        for (place, operand) in inst.operands().into_iter().enumerate() {
-            operands[place] = self.register(operand, width);
+        let (inst, ty) = (self.kernel.code.inst(reg), self.kernel.code.ty(reg));
+        if let Inst::Param { index, ty } = inst {
+            return self.source(index as usize, ty, width);
         }
-        let [a, b, c] = operands;
-        let operand_type = inst.operands().first().map(|&r| self.kernel.code.ty(r));
-        let is_float = operand_type.is_some_and(ScalarType::is_float);
+        let mut operands: SmallVec<[Value; 3]> = SmallVec::new();
+        for operand in inst.operands() {
+            operands.push(self.register(operand, width));
+        }
+        let from = inst.operands().first().map(|&r| self.kernel.code.ty(r));
+        self.compute(inst, &operands, from, ty, width)
+    }
+
+    /// Emits one instruction on values of one width. `from` is the type of its first operand.
+    pub(super) fn compute(
+        &mut self,
+        inst: Inst,
+        operands: &[Value],
+        from: Option<ScalarType>,
+        to: ScalarType,
+        width: Width,
+    ) -> Value {
+        let at = |place: usize| operands.get(place).copied().unwrap_or(Value::from_u32(0));
+        let (a, b, c) = (at(0), at(1), at(2));
+        let is_float = from.is_some_and(ScalarType::is_float);
         match inst {
-            Inst::Param { index, ty } => self.source(index as usize, ty, width),
+            Inst::Param { index, .. } => unreachable!("parameter {index} is bound by the caller"),
             Inst::Const(constant) => self.lanes_of(constant, width),
             Inst::Neg(_) => self.b.ins().fneg(a),
             Inst::Abs(_) => self.b.ins().fabs(a),
@@ -79,15 +95,15 @@ impl Frame<'_, '_> {
             Inst::And(..) => self.b.ins().band(a, b),
             Inst::Or(..) => self.b.ins().bor(a, b),
             Inst::Xor(..) => self.b.ins().bxor(a, b),
-            Inst::Not(r) => self.complement(a, self.kernel.code.ty(r), width),
+            Inst::Not(_) => self.complement(a, to, width),
             Inst::ShiftLeft(_, n) => self.b.ins().ishl_imm_u(a, i64::from(n)),
             Inst::ShiftRight(_, n) => self.b.ins().ushr_imm_u(a, i64::from(n)),
             Inst::ShiftRightSigned(_, n) => self.b.ins().sshr_imm_u(a, i64::from(n)),
             Inst::Compare(how, ..) if is_float => self.b.ins().fcmp(float_condition(how), a, b),
             Inst::Compare(how, ..) => self.b.ins().icmp(int_condition(how), a, b),
             Inst::Select(..) => self.choose(a, b, c),
-            Inst::Bitcast(..) => self.cast_bits(ty, a),
-            Inst::Convert(from, to) => self.convert(a, self.kernel.code.ty(from), to, width),
+            Inst::Bitcast(..) => self.cast_bits(self.clif_type(to, width), a),
+            Inst::Convert(..) => self.convert(a, from.expect("an operand"), to, width),
         }
     }
 
@@ -129,8 +145,12 @@ impl Frame<'_, '_> {
         let ty = self.clif_type(to, width);
         match (from, to) {
             (from, to) if from == to => a,
-            (ScalarType::I32 | ScalarType::I64, ScalarType::F32 | ScalarType::F64) => self.b.ins().fcvt_from_sint(ty, a),
-            (ScalarType::F32 | ScalarType::F64, ScalarType::I32 | ScalarType::I64) => self.b.ins().fcvt_to_sint_sat(ty, a),
+            (ScalarType::I32 | ScalarType::I64, ScalarType::F32 | ScalarType::F64) => {
+                self.b.ins().fcvt_from_sint(ty, a)
+            }
+            (ScalarType::F32 | ScalarType::F64, ScalarType::I32 | ScalarType::I64) => {
+                self.b.ins().fcvt_to_sint_sat(ty, a)
+            }
             (ScalarType::F32, _) => self.b.ins().fpromote(ty, a),
             (ScalarType::F64, _) => self.b.ins().fdemote(ty, a),
             (ScalarType::I32, _) => self.b.ins().sextend(ty, a),
@@ -239,23 +259,35 @@ impl Frame<'_, '_> {
         let base = self.splat(at, ScalarType::I32);
         let axis = self.schedule.lane_axis.expect("vectors have a lane axis");
         let table = self.lane_table();
-        let lanes = self.b.ins().load(types::I32X4, MemFlagsData::new().with_notrap().with_readonly(), table, 0);
+        let lanes =
+            self.b.ins().load(types::I32X4, MemFlagsData::new().with_notrap().with_readonly(), table, 0);
         let step = self.b.ins().iconst(types::I32, strides[axis].scale);
         let step = self.splat(step, ScalarType::I32);
         let lanes = self.b.ins().imul(lanes, step);
         self.b.ins().iadd(base, lanes)
     }
 
-    pub(super) fn write(&mut self, value: Value, address: Value, dtype: DType) {
+    fn write(&mut self, value: Value, address: Value, dtype: DType) {
         debug_assert!(dtype != DType::Bool || !self.b.func.dfg.value_type(value).is_vector());
         self.b.ins().store(MemFlagsData::new().with_notrap(), value, address, 0);
     }
 
-    /// Combines a value into memory.
-    pub(super) fn update(&mut self, op: Reduce, value: Value, address: Value, dtype: DType, width: Width) {
-        let old = self.read(address, dtype, width == Width::Vector, false);
-        let ty = dtype.scalar().expect("an executable type");
-        let new = self.combine(op, ty, old, value);
+    /// Writes a value, or combines it into what memory holds.
+    pub(super) fn put(
+        &mut self,
+        how: Option<&Combine>,
+        value: Value,
+        address: Value,
+        dtype: DType,
+        width: Width,
+    ) {
+        let new = match how {
+            None => value,
+            Some(how) => {
+                let old = self.read(address, dtype, width == Width::Vector, false);
+                self.combine(how, old, value)
+            }
+        };
         self.write(new, address, dtype);
     }
 }

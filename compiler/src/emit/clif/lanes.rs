@@ -3,7 +3,7 @@
 use super::frame::{Frame, Width};
 use cranelift::codegen::ir::ConstantData;
 use cranelift::prelude::{InstBuilder, MemFlagsData, Type, Value, types};
-use evenkeel_ir::Reduce;
+use evenkeel_ir::kernel::Combine;
 use evenkeel_ir::scalar::{Constant, Inst, Reg, ScalarType};
 
 const LITTLE: cranelift::codegen::ir::Endianness = cranelift::codegen::ir::Endianness::Little;
@@ -60,53 +60,40 @@ impl Frame<'_, '_> {
         }
     }
 
-    /// The neutral element of a reduction.
-    pub(super) fn identity(&mut self, op: Reduce, ty: ScalarType) -> Value {
-        match ty {
-            ScalarType::F32 => self.constant(Constant::F32((op.def().identity as f32).to_bits())),
-            ScalarType::F64 => self.constant(Constant::F64(op.def().identity.to_bits())),
-            _ => self.constant((op.def().identity_int)(ty)),
-        }
-    }
-
-    fn reduction(&self, reduction: usize) -> (Reduce, Reg, ScalarType) {
-        let r = &self.kernel.reductions[reduction];
-        (r.op, r.input, self.kernel.code.ty(r.input))
-    }
-
     /// The start of a reduction: a vector when rows are lanes.
     pub(super) fn neutral(&mut self, reduction: usize) -> Value {
-        let (op, input, ty) = self.reduction(reduction);
-        let identity = self.identity(op, ty);
+        let how = self.kernel.reduction_combine(reduction);
+        let identity = self.constant(how.identity);
         let vertical = self.schedule.lane_axis.is_some_and(|axis| axis < self.kernel.parallel);
-        let vector = vertical && self.width_of(input) == Width::Vector;
-        if vector { self.splat(identity, ty) } else { identity }
+        let vector = vertical && self.width_of(self.kernel.reductions[reduction].input) == Width::Vector;
+        if vector { self.splat(identity, how.ty) } else { identity }
     }
 
     /// The start of the lane-wise part of the reductions of a phase.
     pub(super) fn neutral_vectors(&mut self, work: &super::loops::PhaseWork) -> Vec<Value> {
         let mut starts = Vec::new();
         for &reduction in &work.reductions {
-            let (op, _, ty) = self.reduction(reduction);
-            let identity = self.identity(op, ty);
-            starts.push(self.splat(identity, ty));
+            let how = self.kernel.reduction_combine(reduction);
+            let identity = self.constant(how.identity);
+            starts.push(self.splat(identity, how.ty));
         }
         starts
     }
 
     /// Adds the current element to a running reduction.
     pub(super) fn accumulate_register(&mut self, reduction: usize, total: Value) -> Value {
-        let (op, input, ty) = self.reduction(reduction);
+        let (how, input) =
+            (self.kernel.reduction_combine(reduction), self.kernel.reductions[reduction].input);
         let vector = self.b.func.dfg.value_type(total).is_vector();
         let width = if vector { Width::Vector } else { Width::Scalar };
-        if let (Reduce::Sum, true, Inst::Mul(a, b)) = (op, ty.is_float(), self.kernel.code.inst(input)) {
-            if self.kept_pointer(input).is_none() {
-                let (a, b) = (self.register(a, width), self.register(b, width));
-                return self.multiply_add(a, b, total);
-            }
+        if let (true, Inst::Mul(a, b), None) =
+            (how.is_addition(), self.kernel.code.inst(input), self.kept_pointer(input))
+        {
+            let (a, b) = (self.register(a, width), self.register(b, width));
+            return self.multiply_add(a, b, total);
         }
         let value = self.register(input, width);
-        self.combine(op, ty, total, value)
+        self.combine(&how, total, value)
     }
 
     pub(super) fn multiply_add(&mut self, a: Value, b: Value, c: Value) -> Value {
@@ -118,24 +105,31 @@ impl Frame<'_, '_> {
     }
 
     /// Combines two partial results.
-    pub(super) fn combine(&mut self, op: Reduce, ty: ScalarType, a: Value, b: Value) -> Value {
-        match (op, ty.is_float()) {
-            (Reduce::Sum, true) => self.b.ins().fadd(a, b),
-            (Reduce::Sum, false) => self.b.ins().iadd(a, b),
-            (Reduce::Max, true) => self.float_max(a, b),
-            (Reduce::Min, true) => self.float_min(a, b),
-            (Reduce::Max, false) => self.b.ins().smax(a, b),
-            (Reduce::Min, false) => self.b.ins().smin(a, b),
+    pub(super) fn combine(&mut self, how: &Combine, a: Value, b: Value) -> Value {
+        let vector = self.b.func.dfg.value_type(a).is_vector();
+        let width = if vector { Width::Vector } else { Width::Scalar };
+        let mut values: Vec<Value> = Vec::with_capacity(how.code.len());
+        for (i, inst) in how.code.insts().iter().enumerate() {
+            let value = match inst {
+                Inst::Param { index, .. } => [a, b][*index as usize],
+                inst => {
+                    let operands: Vec<Value> = inst.operands().iter().map(|r| values[r.0 as usize]).collect();
+                    let source = inst.operands().first().map(|&r| how.code.ty(r));
+                    self.compute(*inst, &operands, source, how.code.ty(Reg(i as u32)), width)
+                }
+            };
+            values.push(value);
         }
+        values[how.result.0 as usize]
     }
 
     /// Combines values pairwise.
-    pub(super) fn tree(&mut self, reduction: usize, mut values: Vec<Value>, _lanes: bool) -> Value {
-        let (op, _, ty) = self.reduction(reduction);
+    pub(super) fn tree(&mut self, reduction: usize, mut values: Vec<Value>) -> Value {
+        let how = self.kernel.reduction_combine(reduction);
         while values.len() > 1 {
             let mut next = Vec::new();
             for pair in values.chunks(2) {
-                next.push(if pair.len() == 2 { self.combine(op, ty, pair[0], pair[1]) } else { pair[0] });
+                next.push(if pair.len() == 2 { self.combine(&how, pair[0], pair[1]) } else { pair[0] });
             }
             values = next;
         }
@@ -148,19 +142,22 @@ impl Frame<'_, '_> {
     /// (`avg_round` on bytes and on words of equal operands); code that widens vectors gives
     /// them their meaning. At 16 bytes there are none.
     pub(super) fn across_lanes(&mut self, reduction: usize, vector: Value) -> Value {
-        let (op, _, ty) = self.reduction(reduction);
+        let how = self.kernel.reduction_combine(reduction);
         let mut v = vector;
         if self.schedule.vector_bytes == 64 {
             let other = self.cross(v, types::I8X16);
-            v = self.combine(op, ty, v, other);
+            v = self.combine(&how, v, other);
         }
         if self.schedule.vector_bytes >= 32 {
             let other = self.cross(v, types::I16X8);
-            v = self.combine(op, ty, v, other);
+            v = self.combine(&how, v, other);
         }
-        for mask in [[8u8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15], [4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7]] {
+        for mask in [
+            [8u8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15],
+            [4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7],
+        ] {
             let other = self.shuffled(v, mask);
-            v = self.combine(op, ty, v, other);
+            v = self.combine(&how, v, other);
         }
         self.b.ins().extractlane(v, 0u8)
     }

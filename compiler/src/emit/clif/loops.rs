@@ -3,8 +3,7 @@
 use super::frame::{Frame, Pointer, Width};
 use cranelift::codegen::ir::BlockArg;
 use cranelift::prelude::{InstBuilder, IntCC, MemFlagsData, Value};
-use evenkeel_ir::Reduce;
-use evenkeel_ir::kernel::{Kernel, StoreKind, Stride};
+use evenkeel_ir::kernel::{Kernel, Stride};
 use evenkeel_ir::scalar::Reg;
 
 type LoopBody<'f, 'a, 'b> = &'f mut dyn FnMut(&mut Frame<'a, 'b>, Value, &[Value]) -> Vec<Value>;
@@ -51,7 +50,13 @@ impl<'a, 'b> Frame<'a, 'b> {
             self.b.ins().jump(head, &block_args(Some(start), carried));
         } else {
             let some = self.b.ins().icmp(IntCC::SignedLessThan, start, end);
-            self.b.ins().brif(some, head, &block_args(Some(start), carried), exit, &block_args(None, carried));
+            self.b.ins().brif(
+                some,
+                head,
+                &block_args(Some(start), carried),
+                exit,
+                &block_args(None, carried),
+            );
         }
         self.b.switch_to_block(head);
         let results = body(self, index, &inside);
@@ -204,7 +209,8 @@ impl<'a, 'b> Frame<'a, 'b> {
 
     fn work(&self, phase: u32) -> PhaseWork {
         let in_phase = |reg: Reg| self.levels.phase[reg.0 as usize] == phase;
-        let reductions = (0..self.kernel.reductions.len()).filter(|&r| in_phase(self.kernel.reductions[r].input));
+        let reductions =
+            (0..self.kernel.reductions.len()).filter(|&r| in_phase(self.kernel.reductions[r].input));
         let stores = (0..self.kernel.stores.len())
             .filter(|&s| self.along_row(s) && in_phase(self.kernel.stores[s].value));
         let kept = self.schedule.kept.iter().copied().filter(|&k| in_phase(k));
@@ -242,7 +248,8 @@ impl<'a, 'b> Frame<'a, 'b> {
     /// Unrolled vectors, single vectors, single elements.
     fn lane_loop(&mut self, axis: usize, work: &PhaseWork, totals: Vec<Value>) -> Vec<Value> {
         let lanes = self.lanes();
-        let unroll = if work.reductions.is_empty() { self.schedule.map_unroll } else { self.schedule.reduce_unroll };
+        let unroll =
+            if work.reductions.is_empty() { self.schedule.map_unroll } else { self.schedule.reduce_unroll };
         let known = self.kernel.space[axis].known();
         let end = self.extent(axis);
         let block = lanes * unroll as i64;
@@ -251,7 +258,9 @@ impl<'a, 'b> Frame<'a, 'b> {
             None => frame.b.ins().band_imm_s(end, -by),
         };
         let (zero, blocks, vectors) = (self.int(0), round(self, block), round(self, lanes));
-        let trips = |from: i64, to: i64| known.map(|n| (n as i64 & -to).saturating_sub(if from > 0 { n as i64 & -from } else { 0 }) as u64);
+        let trips = |from: i64, to: i64| {
+            known.map(|n| (n as i64 & -to).saturating_sub(if from > 0 { n as i64 & -from } else { 0 }) as u64)
+        };
         let neutral = self.neutral_vectors(work);
         let wide: Vec<Value> = (0..unroll).flat_map(|_| neutral.clone()).collect();
         let count = work.reductions.len();
@@ -267,17 +276,18 @@ impl<'a, 'b> Frame<'a, 'b> {
         let mut narrow: Vec<Value> = Vec::new();
         for place in 0..count {
             let copies: Vec<Value> = (0..unroll).map(|copy| wide[copy * count + place]).collect();
-            narrow.push(self.tree(work.reductions[place], copies, true));
+            narrow.push(self.tree(work.reductions[place], copies));
         }
         if unroll > 1 {
-            narrow = self.counted(blocks, vectors, lanes, &narrow, trips(block, lanes), &mut |frame, i, part| {
-                frame.lane_element(axis, i, Width::Vector, work, part.to_vec())
-            });
+            narrow =
+                self.counted(blocks, vectors, lanes, &narrow, trips(block, lanes), &mut |frame, i, part| {
+                    frame.lane_element(axis, i, Width::Vector, work, part.to_vec())
+                });
         }
         let mut totals = totals;
         for (place, &reduction) in work.reductions.iter().enumerate() {
             let across = self.across_lanes(reduction, narrow[place]);
-            totals[place] = self.tree(reduction, vec![totals[place], across], false);
+            totals[place] = self.tree(reduction, vec![totals[place], across]);
         }
         let tail = known.map(|n| n % lanes as u64);
         self.counted(vectors, end, 1, &totals, tail, &mut |frame, i, part| {
@@ -285,7 +295,14 @@ impl<'a, 'b> Frame<'a, 'b> {
         })
     }
 
-    fn lane_element(&mut self, axis: usize, index: Value, width: Width, work: &PhaseWork, totals: Vec<Value>) -> Vec<Value> {
+    fn lane_element(
+        &mut self,
+        axis: usize,
+        index: Value,
+        width: Width,
+        work: &PhaseWork,
+        totals: Vec<Value>,
+    ) -> Vec<Value> {
         let bytes = self.b.ins().ishl_imm_u(index, 2);
         self.index[axis] = Some(index);
         self.lane_bytes = Some(bytes);
@@ -333,26 +350,19 @@ impl<'a, 'b> Frame<'a, 'b> {
         let pointer = self.store_pointer(place);
         let dtype = self.kernel.args[store.access.arg as usize].dtype;
         let address = self.address(pointer);
-        match (&store.access.indirect, store.kind) {
-            (None, StoreKind::Write) => self.write(value, address, dtype),
-            (None, StoreKind::Accumulate(op)) => self.update(op, value, address, dtype, width),
-            (None, StoreKind::AddInPlace) => self.update(Reduce::Sum, value, address, dtype, width),
-            (Some(indirect), kind) => {
-                let (valid, offset) = self.indirect_offset(indirect, pointer);
-                let (inside, after) = (self.b.create_block(), self.b.create_block());
-                self.b.ins().brif(valid, inside, &[], after, &[]);
-                self.b.switch_to_block(inside);
-                self.b.seal_block(inside);
-                let address = self.b.ins().iadd(address, offset);
-                match kind {
-                    StoreKind::Write => self.write(value, address, dtype),
-                    StoreKind::Accumulate(op) => self.update(op, value, address, dtype, width),
-                    StoreKind::AddInPlace => self.update(Reduce::Sum, value, address, dtype, width),
-                }
-                self.b.ins().jump(after, &[]);
-                self.b.switch_to_block(after);
-                self.b.seal_block(after);
-            }
-        }
+        let how = self.kernel.store_combine(place);
+        let Some(indirect) = &store.access.indirect else {
+            return self.put(how.as_ref(), value, address, dtype, width);
+        };
+        let (valid, offset) = self.indirect_offset(indirect, pointer);
+        let (inside, after) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(valid, inside, &[], after, &[]);
+        self.b.switch_to_block(inside);
+        self.b.seal_block(inside);
+        let address = self.b.ins().iadd(address, offset);
+        self.put(how.as_ref(), value, address, dtype, width);
+        self.b.ins().jump(after, &[]);
+        self.b.switch_to_block(after);
+        self.b.seal_block(after);
     }
 }

@@ -53,7 +53,12 @@ impl Generator {
     ///
     /// # Errors
     /// Cranelift's refusal, which is a bug of this library.
-    pub fn emit(&self, kernel: &Kernel, schedule: &Schedule, volatile: &[bool]) -> Result<Emitted, EmitError> {
+    pub fn emit(
+        &self,
+        kernel: &Kernel,
+        schedule: &Schedule,
+        volatile: &[bool],
+    ) -> Result<Emitted, EmitError> {
         let fail = |reason: String| EmitError { kernel: kernel.name.clone(), reason };
         let mut context = Context::new();
         let mut signature = Signature::new(self.isa.default_call_conv());
