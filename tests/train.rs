@@ -257,3 +257,38 @@ fn a_loss_that_is_not_a_number_is_refused() {
     let error = builder.device(Device::Interp).compile(&batch(8, 0)).err().unwrap();
     assert!(matches!(error, Error::Loss { .. }), "{error}");
 }
+
+#[test]
+fn derivatives_nest_in_traces() {
+    // d/dx of (d/dx x^3)^2 = 36 x^3
+    let cube = |x: Var| (x * x * x).sum_all();
+    let penalty = move |x: Var| {
+        let slope: Var = grad(cube).wrt(0).call(&[x]).unwrap();
+        slope.square().sum_all()
+    };
+    let x = Tensor::from_vec(&[2], [1.0f32, 2.0]).unwrap();
+    for device in DEVICES {
+        assert_eq!(values(&grad(penalty).wrt(0).device(device).run(&x).unwrap()), [36.0, 288.0]);
+    }
+    check_gradients(penalty, &x).unwrap();
+}
+
+#[test]
+fn custom_derivatives_replace_the_derived_one() {
+    // a step whose derivative is that of the identity: straight-through
+    let step =
+        |x: Var, w: Var| custom_vjp(&[x, w], |x| (x[0].step() * x[1], vec![x[1]]), |r, g| vec![g * r[0]]);
+    let f = move |x: Var, w: Var| (step(x, w) * 3.0).sum_all();
+    let x = Tensor::from_vec(&[2], [1.0f32, -2.0]).unwrap();
+    let w = Tensor::from_vec(&[2], [5.0f32, 7.0]).unwrap();
+    for device in DEVICES {
+        let (value, (dx, dw)) = value_and_grad(f).wrt((0, 1)).device(device).run((&x, &w)).unwrap();
+        assert_eq!(
+            (value.item().unwrap(), values(&dx), values(&dw)),
+            (15.0, vec![15.0, 21.0], vec![0.0, 0.0])
+        );
+    }
+    let wrong = |x: Var| custom_vjp(&[x], |x| (x[0].square(), vec![]), |_, g| vec![g.sum_all()]);
+    let error = grad(move |x: Var| wrong(x).sum_all()).wrt(0).run(&x).unwrap_err().to_string();
+    assert!(error.contains("custom_vjp: expected cotangents f32[2], found f32[]"), "{error}");
+}

@@ -5,7 +5,7 @@ use super::functional::Function;
 use super::traced::trace_function;
 use crate::error::Error;
 use crate::session::Tensors;
-use evenkeel_ir::{Data, Graph, Literal, eval};
+use evenkeel_ir::{Data, Graph, Literal, TensorType, eval};
 use evenkeel_runtime::Tensor;
 
 /// A derivative that is not the slope of its function.
@@ -39,7 +39,8 @@ const STEP: f64 = 1e-5;
 pub fn check_gradients<A, F: Function<A>>(f: F, inputs: impl Tensors) -> Result<(), Error> {
     let mut tensors: Vec<&Tensor> = Vec::new();
     inputs.visit(&mut |tensor| tensors.push(tensor));
-    let graph = trace_function(&f, &tensors)?;
+    let types: Vec<TensorType> = tensors.iter().map(|tensor| tensor.ty()).collect();
+    let graph = trace_function(&f, &types, false)?;
     // the first input is the seed of random ops
     let seed = Tensor::scalar(0i64);
     let literals: Vec<Literal> = [&seed].iter().chain(&tensors).map(|tensor| tensor.to_literal()).collect();

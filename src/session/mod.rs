@@ -5,6 +5,7 @@
 //! Not here: training (`train`), how closures become graphs (`trace`).
 
 mod check;
+mod custom;
 mod derive;
 mod device;
 pub(crate) mod engine;
@@ -16,6 +17,7 @@ pub(crate) mod traced;
 mod tree;
 
 pub use self::check::{GradientMismatch, check_gradients};
+pub use self::custom::custom_vjp;
 pub(crate) use self::derive::input_value;
 pub use self::derive::{float_inputs, grad_graph, jvp_graph, vjp_graph};
 pub use self::device::Device;
