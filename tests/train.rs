@@ -183,7 +183,7 @@ fn a_compiled_closure_shares_parameters_with_the_step() {
         let after = predict.run(&x).unwrap();
         assert_ne!(before, after);
         let own =
-            jit(&step.model().get(), |m: &Line, x: Var| m.forward(x)).device(device).compile(&x).unwrap();
+            jit(step.model().get(), |m: &Line, x: Var| m.forward(x)).device(device).compile(&x).unwrap();
         assert_eq!(own.run(&x).unwrap(), after);
         std::thread::scope(|scope| {
             let calls: Vec<_> = (0..4).map(|_| scope.spawn(|| predict.run(&x).unwrap())).collect();

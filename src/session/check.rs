@@ -69,8 +69,8 @@ fn compare(graph: &Graph, inputs: &[Literal]) -> Result<(), Error> {
         for element in 0..gradient.len() {
             let derivative = gradient.float_at(element);
             let slope = slope(inputs, place, element, &value)?;
-            // written so that NaN is a mismatch
-            if !((derivative - slope).abs() <= TOLERANCE * slope.abs().max(1.0)) {
+            let error = (derivative - slope).abs() / slope.abs().max(1.0);
+            if error.is_nan() || error > TOLERANCE {
                 let input = graph.inputs()[place].name.clone();
                 return Err(GradientMismatch { input, element, derivative, slope }.into());
             }

@@ -49,7 +49,7 @@ pub fn custom_vjp(
         Err(TraceError { faults }) => faults
             .into_iter()
             .map(|found| trace::fault(found.fault, found.place))
-            .last()
+            .next_back()
             .unwrap_or(Var::POISONED),
     }
 }
