@@ -8,6 +8,8 @@
 extern crate self as evenkeel;
 
 pub mod checkpoint;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod data;
 mod error;
 pub mod host;
@@ -17,5 +19,6 @@ pub mod prelude;
 pub mod session;
 pub mod trace;
 pub mod train;
+pub mod vectors;
 
 pub use error::Error;

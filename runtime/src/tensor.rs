@@ -231,6 +231,27 @@ impl Tensor {
         Tensor::from_bytes(self.dtype, &sizes, &self.bytes()[range.start * row..range.end * row])
     }
 
+    /// A copy of the rows at these positions along axis 0, in this order.
+    ///
+    /// # Errors
+    /// A position outside the tensor, or a scalar.
+    pub fn select_rows(&self, rows: &[usize]) -> Result<Tensor, RuntimeError> {
+        let count = self.sizes.first().copied().unwrap_or(0);
+        if let Some(&bad) = rows.iter().find(|&&row| row >= count) {
+            return Err(self.bad_rows(&(bad..bad + 1)));
+        }
+        let step = self.bytes().len().checked_div(count).unwrap_or(0);
+        let mut sizes = self.sizes.clone();
+        let Some(first) = sizes.first_mut() else { return Err(self.bad_rows(&(0..0))) };
+        *first = rows.len();
+        let mut result = Tensor::zeros(self.dtype, &sizes);
+        for (to, &row) in rows.iter().enumerate() {
+            result.bytes_mut()[to * step..(to + 1) * step]
+                .copy_from_slice(&self.bytes()[row * step..(row + 1) * step]);
+        }
+        Ok(result)
+    }
+
     fn bad_rows(&self, range: &Range<usize>) -> RuntimeError {
         RuntimeError::Rows { start: range.start, end: range.end, of: self.ty() }
     }

@@ -3,9 +3,30 @@
 //! Invariant: the order depends on the sample count, the seed and the epoch only; it is the same on
 //! every machine and does not depend on which epochs were drawn before.
 
+use evenkeel_runtime::{RuntimeError, Tensor};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
+
+/// The batches of one epoch over tensors that share axis 0: each is the same rows of `x` and
+/// `y`, in the order of [`shuffled`]; the last one may be shorter.
+///
+/// # Errors
+/// Tensors of different lengths.
+pub fn batches(
+    x: &Tensor,
+    y: &Tensor,
+    size: usize,
+    seed: u64,
+    epoch: u64,
+) -> Result<Vec<(Tensor, Tensor)>, RuntimeError> {
+    let rows = x.sizes().first().copied().unwrap_or(0);
+    if y.sizes().first() != Some(&rows) {
+        return Err(RuntimeError::Rows { start: 0, end: rows, of: y.ty() });
+    }
+    let order: Vec<usize> = shuffled(rows as u32, seed, epoch).into_iter().map(|i| i as usize).collect();
+    order.chunks(size.max(1)).map(|rows| Ok((x.select_rows(rows)?, y.select_rows(rows)?))).collect()
+}
 
 /// The indices `0..n` in the order of one epoch.
 ///

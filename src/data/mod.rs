@@ -13,10 +13,12 @@ mod csv;
 mod digits;
 mod error;
 
-pub use self::batches::shuffled;
+pub use self::batches::{batches, shuffled};
 pub use self::csv::read_csv;
 pub use self::digits::digits;
 pub use self::error::{DataError, MAX_CLASSES};
+
+use evenkeel_runtime::Tensor;
 
 /// Labeled samples for classification, held on the host.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +57,13 @@ impl Dataset {
     pub fn split_every_fifth(&self) -> (Dataset, Dataset) {
         let (test, train): (Vec<usize>, Vec<usize>) = (0..self.len()).partition(|index| index % 5 == 0);
         (self.select(&train), self.select(&test))
+    }
+
+    /// Features `[len, n_features]` (f32) and labels `[len]` (i64) as tensors.
+    pub fn tensors(&self) -> (Tensor, Tensor) {
+        let x = Tensor::from_vec(&[self.len(), self.n_features], &self.features);
+        let y = Tensor::from_vec(&[self.len()], &self.labels);
+        (x.expect("one row of features per label"), y.expect("a vector"))
     }
 
     /// The samples at `indices`, in that order.

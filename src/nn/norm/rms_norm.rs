@@ -8,7 +8,7 @@ use evenkeel_ir::EpsKind;
 ///
 /// * `gain`: `[n]`, starts at `1 - offset`; `bias`: `[n]` or none.
 /// * `eps`, default `1e-6`; `kind` says whether it enters inside or outside the root.
-/// * `partial`: the mean square is of the first `ceil(partial * n)` elements only (pRMSNorm).
+/// * `partial`: the mean square is of the first `floor(partial * n)` elements only (pRMSNorm).
 ///
 /// Cost: one kernel forward, one kernel and a combine step backward.
 #[derive(Debug, Clone, Parameters)]
@@ -46,7 +46,7 @@ impl RmsNorm {
         let size = x.shape().0.last().and_then(|extent| extent.known());
         match (self.partial, size) {
             (Some(fraction), Some(size)) => {
-                let k = ((size as f64 * fraction).ceil() as usize).clamp(1, size.max(1) as usize);
+                let k = ((size as f64 * fraction).floor() as usize).clamp(1, size.max(1) as usize);
                 x * x.slice(-1, 0, k).rrms(-1, self.eps, self.kind)
             }
             _ => x.rms_unit(-1, self.eps, self.kind),
