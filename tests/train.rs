@@ -183,7 +183,7 @@ fn a_compiled_closure_shares_parameters_with_the_step() {
         let after = predict.run(&x).unwrap();
         assert_ne!(before, after);
         let own =
-            jit(&step.model().get(), |m: &Line, x: Var| m.forward(x)).device(device).compile(&x).unwrap();
+            jit(step.model().get(), |m: &Line, x: Var| m.forward(x)).device(device).compile(&x).unwrap();
         assert_eq!(own.run(&x).unwrap(), after);
         std::thread::scope(|scope| {
             let calls: Vec<_> = (0..4).map(|_| scope.spawn(|| predict.run(&x).unwrap())).collect();
@@ -256,4 +256,117 @@ fn a_loss_that_is_not_a_number_is_refused() {
         train_step(Line::new(), Sgd::new(0.1), |m: &Line, (x, y): (Var, Var)| (m.forward(x) - y).square());
     let error = builder.device(Device::Interp).compile(&batch(8, 0)).err().unwrap();
     assert!(matches!(error, Error::Loss { .. }), "{error}");
+}
+
+#[test]
+fn derivatives_nest_in_traces() {
+    // d/dx of (d/dx x^3)^2 = 36 x^3
+    let cube = |x: Var| (x * x * x).sum_all();
+    let penalty = move |x: Var| {
+        let slope: Var = grad(cube).wrt(0).call(&[x]).unwrap();
+        slope.square().sum_all()
+    };
+    let x = Tensor::from_vec(&[2], [1.0f32, 2.0]).unwrap();
+    for device in DEVICES {
+        assert_eq!(values(&grad(penalty).wrt(0).device(device).run(&x).unwrap()), [36.0, 288.0]);
+    }
+    check_gradients(penalty, &x).unwrap();
+}
+
+#[test]
+fn custom_derivatives_replace_the_derived_one() {
+    // a step whose derivative is that of the identity: straight-through
+    let step =
+        |x: Var, w: Var| custom_vjp(&[x, w], |x| (x[0].step() * x[1], vec![x[1]]), |r, g| vec![g * r[0]]);
+    let f = move |x: Var, w: Var| (step(x, w) * 3.0).sum_all();
+    let x = Tensor::from_vec(&[2], [1.0f32, -2.0]).unwrap();
+    let w = Tensor::from_vec(&[2], [5.0f32, 7.0]).unwrap();
+    for device in DEVICES {
+        let (value, (dx, dw)) = value_and_grad(f).wrt((0, 1)).device(device).run((&x, &w)).unwrap();
+        assert_eq!(
+            (value.item().unwrap(), values(&dx), values(&dw)),
+            (15.0, vec![15.0, 21.0], vec![0.0, 0.0])
+        );
+    }
+    let wrong = |x: Var| custom_vjp(&[x], |x| (x[0].square(), vec![]), |_, g| vec![g.sum_all()]);
+    let error = grad(move |x: Var| wrong(x).sum_all()).wrt(0).run(&x).unwrap_err().to_string();
+    assert!(error.contains("custom_vjp: expected cotangents f32[2], found f32[]"), "{error}");
+}
+
+/// The model of the README, with everything that a step treats specially.
+#[derive(Clone, Debug, Parameters)]
+struct Mlp {
+    up: Linear,
+    norm: LayerNorm,
+    center: BatchNorm,
+    dropout: Dropout,
+    down: Linear,
+}
+
+impl Mlp {
+    fn new(rng: &mut Rng) -> Mlp {
+        Mlp {
+            up: Linear::new(rng, 2, 16),
+            norm: LayerNorm::new(16),
+            center: BatchNorm::new(16),
+            dropout: Dropout { p: 0.1 },
+            down: Linear::new(rng, 16, 3),
+        }
+    }
+
+    fn forward(&self, x: Var) -> Var {
+        let hidden = self.center.forward(self.norm.forward(self.up.forward(x)).gelu());
+        self.down.forward(self.dropout.forward(hidden))
+    }
+}
+
+/// Points and which of three sectors they are in.
+fn sectors(rows: usize, first: usize) -> (Tensor, Tensor) {
+    let (x, _) = batch(rows, first);
+    let sector = |p: &[f32]| (((p[1].atan2(p[0]) / std::f32::consts::TAU + 0.5) * 3.0) as i64).min(2);
+    let y: Vec<i64> = values(&x).chunks(2).map(sector).collect();
+    (x, Tensor::from_vec(&[rows], y).unwrap())
+}
+
+fn classifier(device: Device) -> Step<Mlp> {
+    train_step(
+        Mlp::new(&mut Rng::seed(3)),
+        AdamW::new(0.02).weight_decay(0.01),
+        |m: &Mlp, (x, y): (Var, Var)| {
+            let logits = m.forward(x);
+            (logits.cross_entropy(y), metrics! { accuracy: logits.argmax(-1).equals(y).mean_all() })
+        },
+    )
+    .device(device)
+    .schedule(Schedule::cosine(10, 200))
+    .clip_norm(5.0)
+    .seed(11)
+    .compile(&sectors(32, 0))
+    .unwrap()
+}
+
+#[test]
+fn a_classifier_learns_and_predicts() {
+    for device in DEVICES {
+        let steps = if device == Device::Cpu { 200 } else { 60 };
+        let mut step = classifier(device);
+        (0..steps).for_each(|i| drop(step.run(sectors(32, 32 * i)).unwrap()));
+        step.run(sectors(7, 0)).unwrap();
+        let (x, y) = sectors(200, 100_000);
+        let count = |m: &Mlp, (x, y): (Var, Var)| m.forward(x).argmax(-1).equals(y).mean_all();
+        let accuracy = jit(step.model(), count).device(device).compile(&(x.clone(), y.clone())).unwrap();
+        let accuracy = accuracy.run((&x, &y)).unwrap().item().unwrap();
+        assert!(accuracy > 0.85, "{device:?}: {accuracy}");
+    }
+}
+
+#[test]
+fn dropout_and_statistics_resume_bit_for_bit() {
+    let mut whole = classifier(Device::Cpu);
+    (0..3).for_each(|i| drop(whole.run(sectors(32, i)).unwrap()));
+    whole.save(file("mlp")).unwrap();
+    let mut resumed = classifier(Device::Cpu);
+    resumed.resume(file("mlp")).unwrap();
+    let losses = [&mut whole, &mut resumed].map(|s| s.run(sectors(32, 9)).unwrap().loss().unwrap());
+    assert_eq!(losses[0].to_bits(), losses[1].to_bits());
 }

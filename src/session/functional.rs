@@ -10,8 +10,9 @@ use super::model::Model;
 use super::traced::trace_function;
 use super::tree::{Tensors, Tree};
 use crate::error::Error;
-use crate::trace::Var;
-use evenkeel_ir::{Graph, TensorType};
+use crate::trace::{self, Var};
+use evenkeel_ir::op::Subgraph;
+use evenkeel_ir::{DType, Graph, Op, Place, Real, TensorType};
 use evenkeel_runtime::Tensor;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -98,14 +99,35 @@ impl<A, F: Function<A>, L: Tree<Leaf = usize>> Derivative<A, F, L> {
         self.compiled(&tensors)?.run(tensors)
     }
 
+    /// Adds the derivative to the running trace, so that it can be part of a loss or be
+    /// differentiated again. Values from outside must be arguments of the closure.
+    ///
+    /// # Errors
+    /// As [`run`](Derivative::run).
+    #[track_caller]
+    pub fn call(&self, arguments: &[Var]) -> Result<L::With<Var>, Error> {
+        let place = Place::caller();
+        let own = F::ARGUMENTS.min(arguments.len());
+        let types: Vec<TensorType> = arguments[..own].iter().map(|var| var.ty()).collect();
+        let graph = trace_function(&self.function, &types, true)?;
+        let (graph, layout) = (self.transform)(&graph, F::ARGUMENTS)?;
+        let count = graph.outputs().len();
+        // the place of the seed, which a nested closure does not read
+        let mut operands = vec![trace::apply(Op::Const(Real::new(0.0), DType::I64), &[], place)];
+        operands.extend(arguments);
+        let first = trace::apply(Op::Call(Subgraph(Arc::new(graph))), &operands, place);
+        let results = trace::results(first, count);
+        Ok(layout.map(&mut |&at| results[at]))
+    }
+
     fn compiled(&self, tensors: &[&Tensor]) -> Result<Arc<Jit<(), L>>, Error> {
         let types: Vec<TensorType> = tensors.iter().map(|tensor| tensor.ty()).collect();
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, jit)) = cache.as_ref().filter(|(known, _)| *known == types) {
             return Ok(jit.clone());
         }
-        let own = F::ARGUMENTS.min(tensors.len());
-        let graph = trace_function(&self.function, &tensors[..own])?;
+        let own = F::ARGUMENTS.min(types.len());
+        let graph = trace_function(&self.function, &types[..own], false)?;
         let (graph, layout) = (self.transform)(&graph, F::ARGUMENTS)?;
         let jit = Arc::new(Jit::compile(Model::new(()), graph, layout, 0, &self.setup)?);
         *cache = Some((types, jit.clone()));

@@ -5,6 +5,7 @@
 //! Not here: training (`train`), how closures become graphs (`trace`).
 
 mod check;
+mod custom;
 mod derive;
 mod device;
 pub(crate) mod engine;
@@ -16,6 +17,7 @@ pub(crate) mod traced;
 mod tree;
 
 pub use self::check::{GradientMismatch, check_gradients};
+pub use self::custom::custom_vjp;
 pub(crate) use self::derive::input_value;
 pub use self::derive::{float_inputs, grad_graph, jvp_graph, vjp_graph};
 pub use self::device::Device;
@@ -23,8 +25,3 @@ pub use self::functional::{Derivative, Function, grad, jvp, value_and_grad, vjp}
 pub use self::jit::{Jit, JitBuilder, jit};
 pub use self::model::{IntoModel, Model};
 pub use self::tree::{Leaf, Tensors, Tree};
-
-/// The graph with its named composites recognized, as differentiation wants it.
-pub(crate) fn recognized(graph: evenkeel_ir::Graph) -> Result<evenkeel_ir::Graph, crate::Error> {
-    Ok(graph)
-}

@@ -83,7 +83,7 @@ impl<M: Parameters> Model<M> {
     /// Replaces parameters and states by those of a file, for everyone who shares the model.
     ///
     /// # Errors
-    /// As [`Checkpoint::load`]; then nothing changes.
+    /// As [`Checkpoint::load`](crate::checkpoint::Checkpoint::load); then nothing changes.
     pub fn load(&self, path: impl AsRef<Path>) -> Result<(), CheckpointError> {
         let found = checkpoint::read(&path)?;
         let names = self.leaves().into_iter().map(|(name, _)| name);

@@ -9,7 +9,7 @@ use super::tree::Tree;
 use crate::error::Error;
 use crate::nn::{FieldPath, Parameters};
 use crate::trace::{self, Mode, Var};
-use evenkeel_ir::{DType, Extent, Graph, TensorType};
+use evenkeel_ir::{DType, EvalError, Extent, Graph, TensorType};
 use evenkeel_runtime::Tensor;
 
 /// A traced closure and what its inputs and outputs are.
@@ -99,23 +99,27 @@ impl Inputs {
     }
 }
 
-/// Traces a closure without a model, for tensors of these sizes. Inputs are the seed and the
-/// closure's tensors.
-pub(crate) fn trace_function<A, F: Function<A>>(function: &F, examples: &[&Tensor]) -> Result<Graph, Error> {
-    if examples.len() != F::ARGUMENTS {
-        return Err(Error::Arguments(evenkeel_ir::EvalError::Count {
-            expected: F::ARGUMENTS,
-            found: examples.len(),
-        }));
+/// Traces a closure without a model, for values of these types. Inputs are the seed and the
+/// closure's values. Within another trace (`nested`) the closure must not draw random numbers.
+pub(crate) fn trace_function<A, F: Function<A>>(
+    function: &F,
+    types: &[TensorType],
+    nested: bool,
+) -> Result<Graph, Error> {
+    if types.len() != F::ARGUMENTS {
+        return Err(EvalError::Count { expected: F::ARGUMENTS, found: types.len() }.into());
     }
-    let examples: Vec<Tensor> = examples.iter().map(|&tensor| tensor.clone()).collect();
-    let call = |_: &(), arguments: Vec<Var>| {
-        let mut results = Vec::new();
-        function.call(&arguments).map(&mut |&var| {
-            results.push((format!("output.{}", results.len()), var));
-            results.len()
-        });
-        results
-    };
-    Ok(trace_model(&Model::new(()), Mode::Eval, false, &examples, call)?.graph)
+    let tracing = trace::start(trace::mode());
+    let seed = trace::input("seed", TensorType::scalar(DType::I64));
+    if !nested {
+        tracing.seed(seed);
+    }
+    let declare = |(i, ty): (usize, &TensorType)| trace::input(&format!("input.{i}"), ty.clone());
+    let arguments: Vec<Var> = types.iter().enumerate().map(declare).collect();
+    let mut results = Vec::new();
+    function.call(&arguments).map(&mut |&var| {
+        results.push((format!("output.{}", results.len()), var));
+        results.len()
+    });
+    Ok(tracing.finish(results)?)
 }

@@ -238,6 +238,13 @@ pub(crate) fn apply(op: Op, operands: &[Var], place: Place) -> Var {
     with(|context| context.apply(op, &values, place)).unwrap_or(Var::POISONED)
 }
 
+/// All results of the node whose first result is `first`.
+pub(crate) fn results(first: Var, count: usize) -> Vec<Var> {
+    let Some(value) = first.value("results", Place::caller()) else { return vec![Var::POISONED; count] };
+    let all = (0..count as u32).map(|result| Value { node: value.node, result });
+    with(|context| all.map(|value| context.var(value)).collect()).unwrap_or_default()
+}
+
 /// Records a fault of the running trace.
 pub(crate) fn fault(fault: Fault, place: Place) -> Var {
     with(|context| context.fault(fault, place)).unwrap_or(Var::POISONED)

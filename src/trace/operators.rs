@@ -89,22 +89,31 @@ fn operator(op: Binary, lhs: Operand, rhs: Operand) -> Var {
     apply(Op::Binary(op), &[lhs, rhs], place)
 }
 
+/// One implementation per left side, whatever is on the right, so that the type of
+/// `x * 2.0` is known before that of the literal. For the same reason f64 is the only float on
+/// the left.
 macro_rules! operators {
-    ($($Trait:ident $method:ident $Op:ident),*) => {
-        $(operators!(@impl $Trait $method $Op; {
-            (Var, Var) (Var, f32) (Var, f64) (Var, i32) (f32, Var) (f64, Var) (i32, Var)
-            (Var, &Param) (&Param, Var) (&Param, &Param) (&Param, f32) (&Param, f64) (f32, &Param) (f64, &Param)
-            (Var, &State) (&State, Var) (&State, &State) (&State, f32) (&State, f64) (f32, &State) (f64, &State)
-        });)*
+    ($($Trait:ident $method:ident $Op:ident),*) => {$(
+        operators!(@left $Trait $method $Op; Var, &Param, &State);
+        operators!(@right $Trait $method $Op; f64: Var &Param &State, i32: Var &Param &State);
+    )*};
+    (@left $Trait:ident $method:ident $Op:ident; $($Lhs:ty),*) => {
+        $(impl<T: Into<Operand>> std::ops::$Trait<T> for $Lhs {
+            type Output = Var;
+            #[track_caller]
+            fn $method(self, other: T) -> Var {
+                operator(Binary::$Op, Operand::from(self), other.into())
+            }
+        })*
     };
-    (@impl $Trait:ident $method:ident $Op:ident; { $(($Lhs:ty, $Rhs:ty))* }) => {
-        $(impl std::ops::$Trait<$Rhs> for $Lhs {
+    (@right $Trait:ident $method:ident $Op:ident; $($Lhs:ty: $($Rhs:ty)*),*) => {
+        $($(impl std::ops::$Trait<$Rhs> for $Lhs {
             type Output = Var;
             #[track_caller]
             fn $method(self, other: $Rhs) -> Var {
                 operator(Binary::$Op, Operand::from(self), Operand::from(other))
             }
-        })*
+        })*)*
     };
 }
 operators!(Add add Add, Sub sub Sub, Mul mul Mul, Div div Div);

@@ -144,12 +144,11 @@ impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
             let named = metrics.into_iter().map(|(name, var)| (name.to_string(), var));
             std::iter::once((LOSS.to_string(), loss)).chain(named).collect()
         };
-        let mut forward = trace_model(&self.model, self.mode, self.symbolic, example, reported)?;
+        let forward = trace_model(&self.model, self.mode, self.symbolic, example, reported)?;
         let found = forward.graph.ty(forward.graph.outputs()[0].1);
         if found.rank() > 0 || !found.dtype.is_float() {
             return Err(Error::Loss { found: found.clone() });
         }
-        forward.graph = crate::session::recognized(forward.graph)?;
         let source = step_graph(&forward, &self.optimizer, self.clip_norm)?;
         let engine = Engine::compile(&source.graph, &source.updates, &self.setup)?;
         let kept = &source.graph.inputs()[forward.trained.len()..source.replaced.len()];

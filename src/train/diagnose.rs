@@ -36,7 +36,7 @@ pub(crate) fn diagnose(graph: &Graph, inputs: &[Literal], batch: u64, roots: &[V
 /// Not finite, or too large for the type it stands for.
 fn is_bad(value: &Literal) -> bool {
     let limit = if value.dtype == DType::F32 { f64::from(f32::MAX) } else { f64::MAX };
-    value.dtype.is_float() && value.to_floats().iter().any(|x| !(x.abs() <= limit))
+    value.dtype.is_float() && value.to_floats().iter().any(|x| x.is_nan() || x.abs() > limit)
 }
 
 /// Bad nodes that lead to `root` through bad nodes only.
