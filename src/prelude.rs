@@ -7,7 +7,9 @@ pub use crate::nn::{
     State,
 };
 pub use crate::optim::{AdamW, Optimizer, Schedule, Sgd};
-pub use crate::session::{Device, Jit, Model, check_gradients, custom_vjp, grad, jit, jvp, value_and_grad, vjp};
+pub use crate::session::{
+    Device, Jit, Model, check_gradients, custom_vjp, grad, jit, jvp, value_and_grad, vjp,
+};
 pub use crate::trace::{Mode, Var, trace, with_module};
 pub use crate::train::{Step, StepOutput, train_step};
 pub use evenkeel_ir::op::{BinaryMethods, UnaryMethods};

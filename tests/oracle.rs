@@ -10,7 +10,7 @@ use evenkeel_ir::{
 use evenkeel_runtime::{Argument, Executable, Tensor};
 
 /// Runs a graph compiled for this machine.
-pub fn run_compiled(graph: &Graph, inputs: &[Tensor], options: &Options) -> Vec<Tensor> {
+pub(crate) fn run_compiled(graph: &Graph, inputs: &[Tensor], options: &Options) -> Vec<Tensor> {
     let compiled = compile(graph, &host_target(2), options).unwrap_or_else(|e| panic!("{e}"));
     if std::env::var("SHOW").is_ok() {
         println!("{}", compiled.report);
@@ -25,7 +25,7 @@ pub fn run_compiled(graph: &Graph, inputs: &[Tensor], options: &Options) -> Vec<
 
 /// Compares compiled outputs with the interpreter on the same (rounded) inputs.
 #[track_caller]
-pub fn check(graph: &Graph, inputs: &[Tensor], tolerance: f64) {
+pub(crate) fn check(graph: &Graph, inputs: &[Tensor], tolerance: f64) {
     let literals: Vec<Literal> = inputs.iter().map(Tensor::to_literal).collect();
     let want = eval(graph, &literals).unwrap();
     for fuse in [true, false] {
@@ -43,7 +43,7 @@ pub fn check(graph: &Graph, inputs: &[Tensor], tolerance: f64) {
 }
 
 /// Numbers in about -2..2, the same every time.
-pub fn numbers(sizes: &[usize], seed: u64) -> Tensor {
+pub(crate) fn numbers(sizes: &[usize], seed: u64) -> Tensor {
     let n = sizes.iter().product::<usize>() as u64;
     let at = |i: u64| {
         let word = evenkeel_ir::random::threefry([seed as u32, 7], [i as u32, 0])[0];
@@ -152,7 +152,7 @@ fn products_with_epilogues() {
 }
 
 /// Adds the gradients of `sum(y * cotangent)` towards the first inputs of a graph.
-pub fn with_gradients(graph: &Graph, wrt: usize) -> Graph {
+pub(crate) fn with_gradients(graph: &Graph, wrt: usize) -> Graph {
     let mut b = GraphBuilder::new();
     let inputs: Vec<Value> = graph.inputs().iter().map(|i| b.input(i.name.clone(), i.ty.clone())).collect();
     let map = evenkeel_compiler::grad::inline(&mut b, graph, &inputs);
@@ -226,8 +226,11 @@ fn layer_norm_is_one_kernel_forward_and_one_backward() {
 fn axes_of_size_one_are_normalized_too() {
     for sizes in [[3, 1], [1, 5], [1, 1]] {
         let mut b = GraphBuilder::new();
-        let (x, gain, bias) =
-            (b.input("x", fixed(&sizes)), b.input("gain", fixed(&sizes[1..])), b.input("bias", fixed(&sizes[1..])));
+        let (x, gain, bias) = (
+            b.input("x", fixed(&sizes)),
+            b.input("gain", fixed(&sizes[1..])),
+            b.input("bias", fixed(&sizes[1..])),
+        );
         let attrs = Attrs::over(Axes::new([1])).eps(1e-5, EpsKind::Inside);
         let y = b.composite(Composite::LayerNorm, &[x, gain, bias], attrs);
         let graph = with_gradients(&single(b, y), 3);

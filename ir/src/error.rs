@@ -29,7 +29,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// An ill-typed use of an op.
+/// An ill-typed use of an op. The fields are what the message shows.
+#[allow(missing_docs)]
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IrError {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// Options of `check`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Files of the schema evenkeel.vectors.v1
     #[arg(required = true, value_name = "FILE.json")]
     files: Vec<PathBuf>,

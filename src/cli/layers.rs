@@ -7,7 +7,7 @@ use std::io::Write;
 
 /// Options of `layers`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub(super) struct Args {}
 
 pub(super) fn run(_: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let mut rows = table(&["layer", "attributes", "meaning"]);

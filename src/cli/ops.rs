@@ -8,7 +8,7 @@ use std::io::Write;
 
 /// Options of `ops`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Show only ops whose name contains this text
     #[arg(default_value = "")]
     name: String,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// Options of `train`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// What to train on: `digits`, the bundled 8x8 handwritten digits
     #[arg(default_value = "digits", value_parser = ["digits"])]
     task: String,

@@ -198,7 +198,8 @@ impl Grower<'_> {
         let members = groups.flat_map(|g| self.fusion.groups[g].nodes.iter().copied()).chain([id]);
         members.into_iter().any(|member| {
             self.graph.node(member).inputs.iter().any(|input| {
-                let accumulated = self.fusion.reductions[input.node.0 as usize] == Some(ReductionKind::Accumulated);
+                let accumulated =
+                    self.fusion.reductions[input.node.0 as usize] == Some(ReductionKind::Accumulated);
                 accumulated && self.group_of(input.node).is_some_and(inside)
             })
         })

@@ -68,7 +68,9 @@ pub struct CustomVjp {
     pub differentiable: u32,
 }
 
-/// An operation. Its operands are the inputs of the node that carries it.
+/// An operation. Its operands are the inputs of the node that carries it; its fields are its
+/// attributes, each explained with its variant.
+#[allow(missing_docs)]
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Op {
     /// The graph input with this position.
