@@ -19,7 +19,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // forward: one kernel
     let (rows, columns) = (2048, 768);
-    let (x, gain) = (Tensor::from_vec(&[rows, columns], numbers(rows * columns))?, Tensor::full(&[columns], 1f32));
+    let (x, gain) =
+        (Tensor::from_vec(&[rows, columns], numbers(rows * columns))?, Tensor::full(&[columns], 1f32));
     let forward = jit((), |_: &(), (x, gain): (Var, Var)| magnitude_norm(x, gain)).threads(1);
     let forward = forward.compile(&(x.clone(), gain.clone()))?;
     println!("forward:\n{}", forward.explain());

@@ -21,9 +21,10 @@ impl Network {
     }
 
     fn forward(&self, x: Var) -> Var {
-        let hidden = self.layers.iter().fold(x, |x, (linear, norm)| {
-            self.dropout.forward(norm.forward(linear.forward(x)).gelu())
-        });
+        let hidden = self
+            .layers
+            .iter()
+            .fold(x, |x, (linear, norm)| self.dropout.forward(norm.forward(linear.forward(x)).gelu()));
         self.head.forward(hidden)
     }
 }
@@ -32,17 +33,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (train, test) = digits().split_every_fifth();
     let ((x, y), (test_x, test_y)) = (train.tensors(), test.tensors());
     let model = Network::new(&mut Rng::seed(1), &[64, 128, 128]);
-    let mut step = train_step(model, AdamW::new(3e-3).weight_decay(0.05), |m: &Network, (x, y): (Var, Var)| {
-        let logits = m.forward(x);
-        (logits.cross_entropy_with(y, 0.05, -1), metrics! { accuracy: logits.argmax(-1).equals(y).mean_all() })
-    })
-    .clip_norm(1.0)
-    .schedule(Schedule::cosine(23, 23 * 20))
-    .compile(&(x.rows(0..64)?, y.rows(0..64)?))?;
-    let validate = jit(step.model(), |m: &Network, (x, y): (Var, Var)| {
-        m.forward(x).argmax(-1).equals(y).mean_all()
-    })
-    .compile(&(test_x.clone(), test_y.clone()))?;
+    let mut step =
+        train_step(model, AdamW::new(3e-3).weight_decay(0.05), |m: &Network, (x, y): (Var, Var)| {
+            let logits = m.forward(x);
+            (
+                logits.cross_entropy_with(y, 0.05, -1),
+                metrics! { accuracy: logits.argmax(-1).equals(y).mean_all() },
+            )
+        })
+        .clip_norm(1.0)
+        .schedule(Schedule::cosine(23, 23 * 20))
+        .compile(&(x.rows(0..64)?, y.rows(0..64)?))?;
+    let validate =
+        jit(step.model(), |m: &Network, (x, y): (Var, Var)| m.forward(x).argmax(-1).equals(y).mean_all())
+            .compile(&(test_x.clone(), test_y.clone()))?;
     for epoch in 0..20 {
         let mut accuracy = 0.0;
         for batch in batches(&x, &y, 64, 1, epoch)? {

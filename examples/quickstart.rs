@@ -38,7 +38,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let predict = jit(step.model(), |m: &Mlp, x: Var| m.forward(x).argmax(-1)).compile(&test_x)?;
-    let hits = predict.run(&test_x)?.to_f64s().iter().zip(test_y.to_f64s()).filter(|(a, b)| **a == *b).count();
+    let hits =
+        predict.run(&test_x)?.to_f64s().iter().zip(test_y.to_f64s()).filter(|(a, b)| **a == *b).count();
     println!("test accuracy: {:.4}", hits as f64 / test.len() as f64);
     step.model().save(std::env::temp_dir().join("mlp.safetensors"))?;
     Ok(())

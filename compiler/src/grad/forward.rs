@@ -131,7 +131,13 @@ fn tangent(
 }
 
 /// Reductions and products: linear in each operand, or weighted by the reduction's rule.
-fn contraction(b: &mut GraphBuilder, op: &Op, operands: &[Value], result: Value, given: &[Option<Value>]) -> Value {
+fn contraction(
+    b: &mut GraphBuilder,
+    op: &Op,
+    operands: &[Value],
+    result: Value,
+    given: &[Option<Value>],
+) -> Value {
     if let Op::Reduce(f, axes) = op {
         let t = given[0].expect("a reached op has a tangent");
         let linear = f.def().weight.is_none();
