@@ -7,7 +7,7 @@ use super::limits::{MAX_DEPTH, MAX_NODES, check_sizes, check_type, limit};
 use super::ops::{self, Head};
 use super::{is_name, number_dtype, result_count};
 use crate::dtype::DType;
-use crate::error::Place;
+use crate::error::{IrError, Place};
 use crate::graph::{Graph, GraphBuilder, Provenance, Value};
 use crate::op::{Op, Real, Subgraph};
 use crate::shape::TensorType;
@@ -210,8 +210,9 @@ impl<'s> Parser<'s> {
     /// Statements up to `return` and the end; gives the outputs.
     fn body(&mut self, scope: &mut Scope, end: Token<'_>) -> Result<Vec<(String, Value)>, ParseError> {
         loop {
+            let found = self.skip_newline();
             let place = self.place();
-            match self.skip_newline() {
+            match found {
                 Token::Word("return") => break,
                 Token::End => {
                     return Err(ParseError::MissingReturn { place, found: "the end of the source" });
@@ -313,7 +314,11 @@ impl<'s> Parser<'s> {
                 Token::Word(word) => Some(word.to_string()),
                 Token::Text(text) => Some(text),
                 found => {
-                    return Err(ParseError::expected(self.place(), "the name of an output", found.describe()));
+                    return Err(ParseError::expected(
+                        self.place(),
+                        "the name of an output",
+                        found.describe(),
+                    ));
                 }
             };
             self.next();
@@ -341,6 +346,9 @@ impl<'s> Parser<'s> {
         let place = self.place();
         limit(place, "the depth of parentheses", depth, MAX_DEPTH)?;
         let name = self.word("an op")?;
+        if name == "input" {
+            return Err(ParseError::IllTyped { place, source: IrError::MisplacedInput });
+        }
         let mut parts = self.parts()?;
         let head = Head::find(place, name, &parts)?;
         let positional = self.positional(&head, &mut parts, scope)?;
