@@ -96,13 +96,19 @@ fn check(graph: &Graph) -> Result<(), CompileError> {
     Ok(())
 }
 
+/// Refused fusions of ops that the user wrote, each line once.
 fn refusals(graph: &Graph, fusion: &Fusion) -> Vec<String> {
-    let line = |(id, reason): &(evenkeel_ir::NodeId, &str)| {
+    let mut lines: Vec<String> = Vec::new();
+    for (id, reason) in &fusion.refusals {
         let from = graph.provenance(*id);
-        let place = from.place.map(|p| format!(" at {p}")).unwrap_or_default();
-        format!("{}{place}: {reason}", graph.node(*id).op.name())
-    };
-    fusion.refusals.iter().map(line).collect()
+        let Some(place) = from.place else { continue };
+        let path = from.path.as_ref().map(|path| format!(" (in {path})")).unwrap_or_default();
+        let line = format!("{} at {place}{path}: {reason}", graph.node(*id).op.name());
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
 }
 
 /// What makes two kernels the same code: everything but names.

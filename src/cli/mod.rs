@@ -1,4 +1,4 @@
-//! The command line: one file per verb, one row in [`Verb`].
+//! The command line: one file per verb, one row in its `Verb` table.
 //!
 //! Commands write to a `Write`, so tests capture them; only [`main`] knows exit codes:
 //! 0 success, 1 a failed check, 2 bad usage or input.

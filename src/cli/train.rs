@@ -164,7 +164,8 @@ impl<'a> Run<'a> {
         let text = step.explain();
         let short = text.lines().filter(|line| args.explain || !line.starts_with("  g"));
         short.into_iter().try_for_each(|line| writeln!(out, "{line}"))?;
-        writeln!(out, "compiled the training step in {:.1} ms", compiled.as_secs_f64() * 1e3)?;
+        let stages = step.report().map(|report| report.timings()).unwrap_or_default();
+        writeln!(out, "compiled the training step in {:.1} ms: {stages}", compiled.as_secs_f64() * 1e3)?;
         if let Some(path) = &args.resume {
             step.resume(path)?;
             writeln!(out, "resumed at step {} from {}", step.step(), path.display())?;

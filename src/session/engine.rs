@@ -42,6 +42,14 @@ impl Engine {
         }
     }
 
+    /// What the compiler did; nothing for the interpreter.
+    pub(crate) fn report(&self) -> Option<&evenkeel_compiler::Report> {
+        match self {
+            Engine::Interp(_) => None,
+            Engine::Cpu(native) => Some(native.report()),
+        }
+    }
+
     /// Runs on arguments in input order. Outputs that replace inputs are written into them; the
     /// others go to `outputs`, in order.
     pub(crate) fn run(&self, arguments: &mut [Argument<'_>], outputs: &mut Vec<Tensor>) -> Result<(), Error> {

@@ -99,6 +99,16 @@ impl<A, F: Function<A>, L: Tree<Leaf = usize>> Derivative<A, F, L> {
         self.compiled(&tensors)?.run(tensors)
     }
 
+    /// What the compiler makes of it for arguments of these types.
+    ///
+    /// # Errors
+    /// As [`run`](Derivative::run).
+    pub fn explain(&self, arguments: impl Tensors) -> Result<String, Error> {
+        let mut tensors: Vec<&Tensor> = Vec::new();
+        arguments.visit(&mut |tensor| tensors.push(tensor));
+        Ok(self.compiled(&tensors)?.explain())
+    }
+
     /// Adds the derivative to the running trace, so that it can be part of a loss or be
     /// differentiated again. Values from outside must be arguments of the closure.
     ///

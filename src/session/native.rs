@@ -23,6 +23,10 @@ impl Native {
         Ok(Native { executable, report: compiled.report })
     }
 
+    pub(crate) fn report(&self) -> &Report {
+        &self.report
+    }
+
     pub(crate) fn run(&self, arguments: &mut [Argument<'_>], outputs: &mut Vec<Tensor>) -> Result<(), Error> {
         Ok(self.executable.run(arguments, outputs)?)
     }

@@ -144,6 +144,11 @@ impl<M: Parameters> Step<M> {
         self.engine.to_string()
     }
 
+    /// What the compiler did, with times per stage; nothing for the interpreter.
+    pub fn report(&self) -> Option<&evenkeel_compiler::Report> {
+        self.engine.report()
+    }
+
     /// The whole step as a graph: forward, backward, optimizer and guard.
     pub fn graph(&self) -> &evenkeel_ir::Graph {
         &self.source.graph

@@ -40,6 +40,7 @@ pub fn classify(graph: &Graph) -> Vec<Class> {
             Op::Const(..) | Op::Size(..) => Class::Uniform,
             Op::Iota { .. } | Op::Random { .. } => Class::Generated,
             Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) if uniform() => Class::Uniform,
+            Op::Reshape(_) if uniform() => Class::Uniform,
             // stretching a number is pointwise: it writes a tensor
             Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) | Op::Broadcast(_) => Class::Pointwise,
             Op::Reduce(..) => Class::Reduction,

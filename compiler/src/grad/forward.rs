@@ -106,20 +106,7 @@ fn tangent(
             let (x, y) = (dense(b, 1), dense(b, 2));
             b.select(operands[0], x, y)
         }
-        Op::Reduce(f, axes) => {
-            let t = dense(b, 0);
-            let weighted = if f.def().weight.is_none() {
-                t
-            } else {
-                reduce_cotangent(b, *f, *axes, operands[0], result, t)
-            };
-            b.sum(weighted, *axes)
-        }
-        Op::Dot { .. } => {
-            let sides = [given[0].map(|t| [t, operands[1]]), given[1].map(|t| [operands[0], t])];
-            let terms: Vec<Value> = sides.into_iter().flatten().map(|pair| b.op(op.clone(), &pair)).collect();
-            terms.into_iter().reduce(|x, y| b.add(x, y)).expect("a reached op has a tangent")
-        }
+        Op::Reduce(..) | Op::Dot { .. } => contraction(b, op, operands, result, given),
         Op::Cast(dtype) if dtype.is_float() && b.ty(operands[0]).dtype.is_float() => {
             let t = dense(b, 0);
             b.cast(t, *dtype)
@@ -141,4 +128,23 @@ fn tangent(
         }
         _ => return Ok(None),
     }))
+}
+
+/// Reductions and products: linear in each operand, or weighted by the reduction's rule.
+fn contraction(
+    b: &mut GraphBuilder,
+    op: &Op,
+    operands: &[Value],
+    result: Value,
+    given: &[Option<Value>],
+) -> Value {
+    if let Op::Reduce(f, axes) = op {
+        let t = given[0].expect("a reached op has a tangent");
+        let linear = f.def().weight.is_none();
+        let weighted = if linear { t } else { reduce_cotangent(b, *f, *axes, operands[0], result, t) };
+        return b.sum(weighted, *axes);
+    }
+    let sides = [given[0].map(|t| [t, operands[1]]), given[1].map(|t| [operands[0], t])];
+    let terms: Vec<Value> = sides.into_iter().flatten().map(|pair| b.op(op.clone(), &pair)).collect();
+    terms.into_iter().reduce(|x, y| b.add(x, y)).expect("a reached op has a tangent")
 }

@@ -217,7 +217,7 @@ impl<'a> Body<'a> {
             Op::Binary(f) => binary(k, *f, operands[0], operands[1]),
             Op::Select => k.select(operands[0], operands[1], operands[2]),
             Op::Cast(dtype) => cast(k, operands[0], *dtype),
-            Op::Broadcast(_) => operands[0],
+            Op::Broadcast(_) | Op::Reshape(_) => operands[0],
             other => unreachable!("{} is not pointwise", other.name()),
         }
     }

@@ -14,6 +14,7 @@ mod eval;
 mod print;
 
 pub use combine::Combine;
+pub use eval::Elements;
 
 use crate::dtype::DType;
 use crate::op::Reduce;

@@ -38,10 +38,9 @@ impl Frame<'_, '_> {
     /// Records the result of a reduction.
     pub(super) fn set_reduced(&mut self, reduction: usize, total: Value) {
         for (i, inst) in self.kernel.code.insts().iter().enumerate() {
-            if let Inst::Param { index, .. } = inst {
-                if self.kernel.sources[*index as usize] == Source::Reduced(reduction as u32) {
-                    self.fixed[i] = Some(total);
-                }
+            let Inst::Param { index, .. } = inst else { continue };
+            if self.kernel.sources[*index as usize] == Source::Reduced(reduction as u32) {
+                self.fixed[i] = Some(total);
             }
         }
     }
