@@ -16,6 +16,7 @@ pub mod random;
 pub mod scalar;
 mod shape;
 mod target;
+pub mod text;
 
 pub use dtype::DType;
 pub use error::{IrError, Place};
@@ -27,3 +28,4 @@ pub use op::{Attrs, Binary, Composite, EpsKind, Op, Real, Reduce, Unary};
 pub use program::Program;
 pub use shape::{Axes, Extent, Shape, TensorType};
 pub use target::{Arch, Target};
+pub use text::{ParseError, parse};
