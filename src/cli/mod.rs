@@ -5,8 +5,11 @@
 
 mod bench;
 mod check;
+mod explain;
+mod input;
 mod layers;
 mod ops;
+mod run;
 mod table;
 mod train;
 
@@ -29,6 +32,10 @@ enum Verb {
     Train(train::Args),
     /// Play evenkeel.vectors.v1 files through the layers and compare every number
     Check(check::Args),
+    /// Run a text graph on tensors from a safetensors file
+    Run(run::Args),
+    /// Show what the compiler makes of a text graph, or the graph after a stage
+    Explain(explain::Args),
     /// Measure built-in graphs: speed against a copy and unfused, compile times per stage
     Bench(bench::Args),
     /// List every operation with its formula
@@ -55,7 +62,7 @@ impl<E: std::error::Error> From<E> for Failure {
 /// Runs the program on the arguments of the process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    exit_code(run(&cli, &mut std::io::stdout()))
+    exit_code(dispatch(&cli, &mut std::io::stdout()))
 }
 
 /// Runs one command; `arguments` start with the program's name.
@@ -67,13 +74,15 @@ pub fn run_with<'a>(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let cli = Cli::try_parse_from(arguments).map_err(|error| Failure::Input(error.to_string()))?;
-    run(&cli, out)
+    dispatch(&cli, out)
 }
 
-fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Failure> {
+fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<(), Failure> {
     match &cli.verb {
         Verb::Train(args) => train::run(args, out),
         Verb::Check(args) => check::run(args, out),
+        Verb::Run(args) => run::run(args, out),
+        Verb::Explain(args) => explain::run(args, out),
         Verb::Bench(args) => bench::run(args, out),
         Verb::Ops(args) => ops::run(args, out),
         Verb::Layers(args) => layers::run(args, out),

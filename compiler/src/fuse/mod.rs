@@ -60,3 +60,20 @@ pub fn fuse(graph: &Graph, enabled: bool) -> Fusion {
     store::store(graph, &mut fusion, enabled);
     fusion
 }
+
+impl Fusion {
+    /// The groups as text: space, reduced axes, members with the stored ones marked.
+    pub fn describe(&self, graph: &Graph) -> String {
+        let mut text = String::new();
+        for (number, group) in self.groups.iter().enumerate() {
+            let reduced = group.reduced.map(|axes| format!(", reduced {axes}")).unwrap_or_default();
+            text.push_str(&format!("group {number}: space {}{reduced}\n", group.space));
+            for &id in &group.nodes {
+                let mark = if self.stored[id.0 as usize] { " (stored)" } else { "" };
+                let node = graph.node(id);
+                text.push_str(&format!("  v{} = {} {}{mark}\n", id.0, node.op.name(), node.types[0]));
+            }
+        }
+        text
+    }
+}

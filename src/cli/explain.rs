@@ -1,0 +1,58 @@
+//! `evenkeel explain`: a text graph after a stage, or what the compiler makes of it.
+
+use super::{Failure, input};
+use crate::host::host_target;
+use evenkeel_compiler::expand::expand;
+use evenkeel_compiler::fuse::fuse;
+use evenkeel_compiler::{Options, compile};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Options of `explain`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A graph in text form
+    #[arg(value_name = "FILE.ek")]
+    file: PathBuf,
+    /// Print the value after this stage
+    #[arg(long, value_enum)]
+    after: Option<Stage>,
+    /// Add the gradients of every float input
+    #[arg(long)]
+    grad: bool,
+}
+
+/// Stages whose value can be printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Stage {
+    /// The graph as written
+    Trace,
+    /// The graph with its gradients
+    Grad,
+    /// The graph in primitives
+    Expand,
+    /// Which ops share a kernel, which values are stored
+    Fuse,
+    /// The kernels
+    Lower,
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
+    let written = input::graph(&args.file)?;
+    let graph = input::with_gradients(written.clone(), args.grad || args.after == Some(Stage::Grad))?;
+    match args.after {
+        Some(Stage::Trace) => write!(out, "{written}")?,
+        Some(Stage::Grad) => write!(out, "{graph}")?,
+        Some(Stage::Expand) => write!(out, "{}", expand(&graph))?,
+        Some(Stage::Fuse) => {
+            let expanded = expand(&graph);
+            write!(out, "{}", fuse(&expanded, true).describe(&expanded))?;
+        }
+        Some(Stage::Lower) => {
+            let compiled = compile(&graph, &host_target(1), &Options::default())?;
+            compiled.report.kernels.iter().try_for_each(|kernel| writeln!(out, "{}", kernel.listing))?;
+        }
+        None => write!(out, "{}", compile(&graph, &host_target(1), &Options::default())?.report)?,
+    }
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! Reading graphs and tensors that users pass.
+
+use super::Failure;
+use crate::checkpoint;
+use crate::session::{float_inputs, vjp_graph};
+use evenkeel_ir::{Graph, parse};
+use evenkeel_runtime::Tensor;
+use std::path::Path;
+
+/// A graph from a text file.
+pub(super) fn graph(path: &Path) -> Result<Graph, Failure> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|error| Failure::Input(format!("{name}: {error}")))?;
+    let text = String::from_utf8(bytes).map_err(|_| Failure::Input(format!("{name}: the file is not UTF-8 text")))?;
+    Ok(parse(&text, &name)?)
+}
+
+/// The graph, with the gradients of all float inputs if wanted.
+pub(super) fn with_gradients(graph: Graph, wanted: bool) -> Result<Graph, Failure> {
+    if !wanted {
+        return Ok(graph);
+    }
+    let wrt = float_inputs(&graph);
+    Ok(vjp_graph(&graph, &wrt)?)
+}
+
+/// The graph's inputs from a safetensors file, by name.
+pub(super) fn tensors(graph: &Graph, path: Option<&Path>) -> Result<Vec<Tensor>, Failure> {
+    let mut found = match path {
+        Some(path) => checkpoint::read(path)?,
+        None => Default::default(),
+    };
+    let mut tensors = Vec::new();
+    let mut missing = Vec::new();
+    for input in graph.inputs() {
+        match found.remove(&input.name) {
+            Some(tensor) => tensors.push(tensor),
+            None => missing.push(format!("{} ({})", input.name, input.ty)),
+        }
+    }
+    if !missing.is_empty() {
+        return Err(Failure::Input(format!("missing inputs: {}; pass them with --in", missing.join(", "))));
+    }
+    if let Some(extra) = found.keys().next() {
+        return Err(Failure::Input(format!("the graph has no input named {extra}")));
+    }
+    Ok(tensors)
+}
