@@ -7,6 +7,7 @@
 // The derive macros name this crate by path, also from within.
 extern crate self as evenkeel;
 
+pub mod bench;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -3,6 +3,7 @@
 //! Commands write to a `Write`, so tests capture them; only [`main`] knows exit codes:
 //! 0 success, 1 a failed check, 2 bad usage or input.
 
+mod bench;
 mod check;
 mod layers;
 mod ops;
@@ -28,6 +29,8 @@ enum Verb {
     Train(train::Args),
     /// Play evenkeel.vectors.v1 files through the layers and compare every number
     Check(check::Args),
+    /// Measure built-in graphs: speed against a copy and unfused, compile times per stage
+    Bench(bench::Args),
     /// List every operation with its formula
     Ops(ops::Args),
     /// List the layers that `check` can play, with their attributes
@@ -71,6 +74,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Failure> {
     match &cli.verb {
         Verb::Train(args) => train::run(args, out),
         Verb::Check(args) => check::run(args, out),
+        Verb::Bench(args) => bench::run(args, out),
         Verb::Ops(args) => ops::run(args, out),
         Verb::Layers(args) => layers::run(args, out),
     }

@@ -5,6 +5,7 @@
 //! reordered (parallel first) and merged where every access allows it.
 
 mod coalesce;
+mod contract;
 mod emit;
 pub mod product;
 pub mod view;
@@ -197,7 +198,7 @@ impl Body<'_> {
             reductions: self.reductions,
             stores: self.stores,
         };
-        let kernel = coalesce::coalesce(kernel);
+        let kernel = contract::contract(coalesce::coalesce(kernel));
         debug_assert_eq!(kernel.verify(), Ok(()), "{kernel}");
         Lowered { kernel, slots: self.slots, combines, zeroed: Vec::new(), single: false }
     }
