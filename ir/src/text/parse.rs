@@ -276,7 +276,8 @@ impl<'s> Parser<'s> {
         self.next();
         let mut name = variable.to_string();
         if *self.peek() == Token::Word("name") && self.at_key() {
-            (self.next(), self.next());
+            self.next();
+            self.next();
             match self.next() {
                 Token::Text(text) => name = text,
                 found => return Err(ParseError::expected(place, "a quoted name", found.describe())),
