@@ -72,18 +72,20 @@ impl Gang {
             panic: Mutex::new(None),
         });
         let cores = core_affinity::get_core_ids().unwrap_or_default();
-        let pinned = threads <= cores.len();
+        // smaller gangs stay unpinned: several of them would pile onto the same cores
+        let pinned = threads == cores.len();
+        let oversubscribed = threads > cores.len();
         let spawn = |worker: usize| {
             let (shared, core) = (shared.clone(), cores.get(worker).copied().filter(|_| pinned));
             std::thread::Builder::new().name(format!("evenkeel-{worker}")).spawn(move || {
                 if let Some(core) = core {
                     core_affinity::set_for_current(core);
                 }
-                shared.work(worker, pinned);
+                shared.work(worker, oversubscribed);
             })
         };
-        // a thread that cannot be started is one less helper, not an error
-        let workers = (1..threads.max(1)).filter_map(|worker| spawn(worker).ok()).collect();
+        // threads that cannot be started are fewer helpers, not an error; numbers stay gapless
+        let workers = (1..threads.max(1)).map_while(|worker| spawn(worker).ok()).collect();
         Gang { shared, busy: AtomicBool::new(false), workers }
     }
 
@@ -98,12 +100,12 @@ impl Gang {
     /// # Errors
     /// A value that is not a whole number from 1 to 1024.
     pub fn threads_from_env() -> Result<usize, RuntimeError> {
-        let Ok(value) = std::env::var("EVENKEEL_THREADS") else {
+        let Some(value) = std::env::var_os("EVENKEEL_THREADS") else {
             return Ok(std::thread::available_parallelism().map_or(1, usize::from));
         };
-        match value.parse() {
-            Ok(threads @ 1..=1024) => Ok(threads),
-            _ => Err(RuntimeError::Threads { value }),
+        match value.to_str().and_then(|text| text.parse().ok()) {
+            Some(threads @ 1..=1024) => Ok(threads),
+            _ => Err(RuntimeError::Threads { value: value.to_string_lossy().into_owned() }),
         }
     }
 
@@ -211,7 +213,7 @@ impl Shared {
         }
     }
 
-    fn work(&self, worker: usize, pinned: bool) {
+    fn work(&self, worker: usize, oversubscribed: bool) {
         loop {
             let bell = self.bell.load(Ordering::SeqCst);
             while let Some(chunk) = self.claim() {
@@ -220,12 +222,12 @@ impl Shared {
             if self.stop.load(Ordering::SeqCst) {
                 return;
             }
-            self.idle(bell, pinned);
+            self.idle(bell, oversubscribed);
         }
     }
 
     /// Waits until the bell rings: spinning first, then asleep.
-    fn idle(&self, bell: u32, pinned: bool) {
+    fn idle(&self, bell: u32, oversubscribed: bool) {
         let start = Instant::now();
         let mut spins = 0u32;
         while self.bell.load(Ordering::Relaxed) == bell {
@@ -233,7 +235,7 @@ impl Shared {
             spins += 1;
             if spins.is_multiple_of(256) {
                 let limit = if self.hot.load(Ordering::Relaxed) > 0 { HOT_SPIN } else { SPIN };
-                if !pinned || start.elapsed() > limit {
+                if oversubscribed || start.elapsed() > limit {
                     self.sleepers.fetch_add(1, Ordering::SeqCst);
                     atomic_wait::wait(&self.bell, bell);
                     self.sleepers.fetch_sub(1, Ordering::SeqCst);
