@@ -2,5 +2,6 @@
 
 mod oracle;
 mod parameters;
+mod structure;
 mod tidy;
 mod train;

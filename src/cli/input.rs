@@ -11,7 +11,8 @@ use std::path::Path;
 pub(super) fn graph(path: &Path) -> Result<Graph, Failure> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|error| Failure::Input(format!("{name}: {error}")))?;
-    let text = String::from_utf8(bytes).map_err(|_| Failure::Input(format!("{name}: the file is not UTF-8 text")))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Failure::Input(format!("{name}: the file is not UTF-8 text")))?;
     Ok(parse(&text, &name)?)
 }
 

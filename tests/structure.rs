@@ -1,0 +1,119 @@
+//! Movement, products, indexed access, random numbers and element types: compiled against interpreted.
+
+use crate::oracle::{check, numbers, with_gradients};
+use evenkeel_ir::{Graph, parse};
+use evenkeel_runtime::Tensor;
+
+#[track_caller]
+fn graph(text: &str) -> Graph {
+    parse(text, "test.ek").unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Compares a text graph and its gradients towards the first `wrt` inputs.
+#[track_caller]
+fn same(text: &str, wrt: usize, batch: u64) {
+    let forward = graph(text);
+    let graph = if wrt == 0 { forward } else { with_gradients(&forward, wrt) };
+    let inputs: Vec<Tensor> = evenkeel::bench::inputs(&graph, batch);
+    check(&graph, &inputs, 2e-5);
+}
+
+#[test]
+fn views_are_read_in_place() {
+    for batch in [1, 3, 70] {
+        same("x = input f32[N,6]\ny = add (exp (transpose @1,0 x)) 1.0\nreturn y", 1, batch);
+        same("x = input f32[N,6]\ny = tanh (reshape [N,2,3] x)\nreturn y", 1, batch);
+        same("x = input f32[N,6]\ny = tanh (slice axis=1 start=1 length=3 stride=2 x)\nreturn y", 1, batch);
+        same("x = input f32[N,6]\ny = mul (flip @1 x) x\nreturn y", 1, batch);
+        same("x = input f32[N,6]\ny = transpose @1,0 x\nz = reshape [6N] (mul x x)\nreturn y, z", 1, batch);
+        same(
+            "x = input f32[N,6]\nt = tanh x\ny = sum @1 (reshape [6,N] (transpose @1,0 t))\nreturn y",
+            1,
+            batch,
+        );
+    }
+}
+
+#[test]
+fn windows_are_written_in_place() {
+    for batch in [1, 3, 70] {
+        same("x = input f32[N,5]\ny = pad axis=1 low=2 high=1 interior=0 (square x)\nreturn y", 1, batch);
+        same("x = input f32[N,5]\ny = pad axis=1 low=0 high=0 interior=2 x\nreturn y", 1, batch);
+        same("x = input f32[N,5]\nw = input f32[N,3]\ny = concat axis=1 x (exp w) x\nreturn y", 2, batch);
+    }
+}
+
+#[test]
+fn products_of_every_layout() {
+    for batch in [1, 5, 66] {
+        same("x = input f32[N,7]\nw = input f32[4,7]\ny = dot @1 @1 x w\nreturn y", 2, batch);
+        same("x = input f32[N,7]\nw = input f32[7,4]\ny = gelu (dot @1 @0 x w)\nreturn y", 2, batch);
+        same("x = input f32[N,3,7]\nw = input f32[4,7]\ny = dot @2 @1 x w\nreturn y", 2, batch);
+        same(
+            "q = input f32[N,5,8]\nk = input f32[N,6,8]\ny = softmax @2 (dot batch=1 @2 @2 q k)\nreturn y",
+            2,
+            batch,
+        );
+        same("x = input f32[N,7]\ny = dot @0 @0 x x\nreturn y", 1, batch);
+        same(
+            "x = input f32[N,7]\nw = input f32[4,7]\ny = dot @1 @0 (tanh x) (transpose @1,0 w)\nreturn y",
+            2,
+            batch,
+        );
+    }
+}
+
+#[test]
+fn indices_gather_and_scatter() {
+    let forward = graph("t = input f32[9,4]\ni = input i32[N]\ny = mul (gather axis=0 t i) 2.0\nreturn y");
+    let both = with_gradients(&forward, 1);
+    for rows in [1, 4, 33] {
+        let index: Vec<i32> = (0..rows).map(|i| (i * 7 % 9) as i32).collect();
+        let cotangent = numbers(&[rows, 4], 5);
+        check(&both, &[numbers(&[9, 4], 1), Tensor::from_vec(&[rows], index).unwrap(), cotangent], 1e-6);
+    }
+}
+
+#[test]
+fn an_index_outside_reads_nan_and_writes_nothing() {
+    let gather = graph("t = input f32[3,2]\ni = input i64[4]\ny = gather axis=0 t i\nreturn y");
+    let index = Tensor::from_vec(&[4], vec![-1i64, 0, 3, 2]).unwrap();
+    check(&gather, &[numbers(&[3, 2], 1), index.clone()], 1e-6);
+    let scatter = graph("u = input f32[4,2]\ni = input i64[4]\ny = scatter_add axis=0 size=3 u i\nreturn y");
+    check(&scatter, &[numbers(&[4, 2], 1), index], 1e-6);
+}
+
+#[test]
+fn random_numbers_are_those_of_the_interpreter() {
+    let text = "s = input i64[]\nx = input f32[N,5]\nb = random_bits stream=3 i32[N,5] s\n\
+                u = random_uniform stream=4 f32[N,5] s\nn = random_normal stream=5 f32[N,5] s\n\
+                y = mul (select (lt u 0.5) x 0.0) n\nreturn b, u, y";
+    for (seed, rows) in [(0i64, 1), (-7, 13), (1 << 40, 70)] {
+        check(&graph(text), &[Tensor::scalar(seed), numbers(&[rows, 5], 1)], 1e-5);
+    }
+}
+
+#[test]
+fn other_element_types_compute() {
+    let text = "x = input f64[N,5]\ng = input f64[5]\nb = input f64[5]\n\
+                y = layer_norm @1 eps=1e-5 x g b\nz = gelu y\nw = sum @0 (log (add (square z) 1.0))\nreturn y, z, w";
+    let both = with_gradients(&graph(text), 3);
+    for batch in [1, 9, 130] {
+        let inputs = evenkeel::bench::inputs(&both, batch);
+        check(&both, &inputs, 1e-12);
+    }
+    let ints = "a = input i64[N]\nb = input i32[N]\nc = add a (cast i64 b)\nd = max @0 c\ne = eq c d\n\
+                f = add (cast i32 e) b\nreturn c, d, e, f";
+    for batch in [1, 9, 130] {
+        let inputs = evenkeel::bench::inputs(&graph(ints), batch);
+        check(&graph(ints), &inputs, 0.0);
+    }
+}
+
+#[test]
+fn batch_statistics_over_leading_axes() {
+    for batch in [2, 5, 64] {
+        same("x = input f32[N,6,4]\ny = relu (standardize @0,2 eps=1e-5 x)\nreturn y", 1, batch);
+        same("x = input f32[N,6]\ny = softmax @0 x\nz = logsumexp @0,1 x\nreturn y, z", 1, batch);
+    }
+}
