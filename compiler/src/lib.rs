@@ -12,6 +12,7 @@ pub mod lower;
 mod pipeline;
 pub mod plan;
 mod report;
+pub mod rewrite;
 pub mod schedule;
 
 pub use error::CompileError;

@@ -1,0 +1,108 @@
+//! What number a constant of a program stands for.
+//!
+//! Frontends print irrationals and fractions with the digits of f32; [`constant`] reads them as
+//! what was meant. Short decimals (`1e-5`, `0.044715`) are taken literally. Two constants that
+//! round to the same f32 are the same constant of an f32 program.
+
+use super::normal::{Form, Normalizer, Number};
+use evenkeel_ir::DType;
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI, SQRT_2};
+
+/// How close an f32-rounded irrational comes to the real one.
+const NEAR: f64 = 2e-7;
+
+/// Relative rounding of one f32, and of one f64.
+const F32_ROUNDING: f64 = 6.1e-8;
+const F64_ROUNDING: f64 = 2.3e-16;
+
+/// `value = factor * 2^two * pi^pi`
+struct Irrational {
+    value: f64,
+    factor: (i128, i128),
+    two: (i128, i128),
+    pi: (i128, i128),
+}
+
+const IRRATIONALS: &[Irrational] = &[
+    Irrational { value: SQRT_2, factor: (1, 1), two: (1, 2), pi: (0, 1) },
+    Irrational { value: FRAC_1_SQRT_2, factor: (1, 2), two: (1, 2), pi: (0, 1) },
+    Irrational { value: 0.797_884_560_802_865_4, factor: (1, 1), two: (1, 2), pi: (-1, 2) },
+    Irrational { value: 1.595_769_121_605_730_7, factor: (2, 1), two: (1, 2), pi: (-1, 2) },
+    Irrational { value: 0.398_942_280_401_432_7, factor: (1, 2), two: (1, 2), pi: (-1, 2) },
+    Irrational { value: FRAC_2_SQRT_PI, factor: (2, 1), two: (0, 1), pi: (-1, 2) },
+    Irrational { value: PI, factor: (1, 1), two: (0, 1), pi: (1, 1) },
+];
+
+/// The form of a constant of this element type; none for infinities and NaN.
+pub fn constant(normalizer: &mut Normalizer, value: f64, dtype: DType) -> Option<Form> {
+    if !value.is_finite() {
+        return None;
+    }
+    let near = |row: &&Irrational| (value.abs() / row.value - 1.0).abs() < NEAR;
+    if let Some(row) = IRRATIONALS.iter().find(near) {
+        let two = normalizer.number(Number::int(2));
+        let two = normalizer.pow(two, Number::ratio(row.two.0, row.two.1));
+        let pi = normalizer.pi();
+        let pi = normalizer.pow(pi, Number::ratio(row.pi.0, row.pi.1));
+        let product = normalizer.multiply(two, pi);
+        let sign = if value < 0.0 { -1 } else { 1 };
+        return Some(normalizer.scale(product, Number::ratio(sign * row.factor.0, row.factor.1)));
+    }
+    Some(normalizer.number(number(value, dtype)))
+}
+
+/// The rational that a constant stands for.
+pub fn number(value: f64, dtype: DType) -> Number {
+    let single = value as f32;
+    let (text, rounding) = if dtype == DType::F32 {
+        (format!("{single:e}"), F32_ROUNDING)
+    } else {
+        (format!("{value:e}"), F64_ROUNDING)
+    };
+    let full_digits = if dtype == DType::F32 { 7 } else { 15 };
+    let digits = text.split('e').next().unwrap_or("").chars().filter(char::is_ascii_digit).count();
+    let fraction = if digits >= full_digits { small_fraction(value, rounding) } else { None };
+    fraction.or_else(|| Number::decimal(&text)).unwrap_or_else(|| Number::float(value))
+}
+
+/// `1/k`, or a fraction with a small denominator, that rounds to this value.
+fn small_fraction(value: f64, rounding: f64) -> Option<Number> {
+    let close = |n: f64, d: f64| (n / d / value - 1.0).abs() <= rounding;
+    let inverse = (1.0 / value).round();
+    if inverse.abs() >= 1.0 && inverse.abs() < 1e6 && close(1.0, inverse) {
+        return Some(Number::ratio(1, inverse as i128));
+    }
+    let fits = |d: &i32| {
+        let n = (value * f64::from(*d)).round();
+        n != 0.0 && n.abs() < 1e3 && close(n, f64::from(*d))
+    };
+    let denominator = (1..=200).find(fits)?;
+    Some(Number::ratio((value * f64::from(denominator)).round() as i128, denominator.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constants_are_read_as_meant() {
+        assert_eq!(number(1e-5, DType::F32), Number::ratio(1, 100_000));
+        assert_eq!(number(f64::from(1e-5f32), DType::F32), Number::ratio(1, 100_000));
+        assert_eq!(number(1.0 / 768.0, DType::F32), Number::ratio(1, 768));
+        assert_eq!(number(f64::from((1.0f32) / 6.0), DType::F32), Number::ratio(1, 6));
+        assert_eq!(number(1.0 / 50176.0, DType::F64), Number::ratio(1, 50176));
+        assert_eq!(number(0.044715, DType::F32), Number::ratio(8943, 200_000));
+        assert_eq!(number(1.702, DType::F64), Number::ratio(851, 500));
+    }
+
+    #[test]
+    fn rounded_irrationals_meet_and_others_do_not() {
+        let mut n = Normalizer::new();
+        let root = constant(&mut n, SQRT_2, DType::F64);
+        assert_eq!(constant(&mut n, 1.414_213_538_169_860_8, DType::F32), root);
+        assert_ne!(constant(&mut n, 1.4143, DType::F32), root);
+        assert_eq!(constant(&mut n, f64::NAN, DType::F32), None);
+        let two = n.number(Number::int(2));
+        assert_eq!(Some(n.pow(two, Number::HALF)), root);
+    }
+}

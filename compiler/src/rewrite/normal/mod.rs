@@ -1,0 +1,18 @@
+//! Normal form of expressions modulo commutative-ring, power, exp/log and linear-reduction laws.
+//!
+//! Every value denotes a function on one index space; a size-1 axis is an axis that it does not
+//! vary along, so broadcasting has no representation. Equal [`Form`]s are equal functions
+//! wherever both spellings are defined; the converse is not promised. Functions without algebra
+//! are opaque atoms, and what grows too large becomes one. How graphs become forms is in
+//! [`super::region`]. Start at [`Normalizer`].
+
+mod exponential;
+mod form;
+mod power;
+mod rational;
+mod reduce;
+#[cfg(test)]
+mod tests;
+
+pub use form::{AxisMask, Form, Normalizer};
+pub use rational::Number;
