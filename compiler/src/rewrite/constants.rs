@@ -34,7 +34,7 @@ const IRRATIONALS: &[Irrational] = &[
 ];
 
 /// The form of a constant of this element type; none for infinities and NaN.
-pub fn constant(normalizer: &mut Normalizer, value: f64, dtype: DType) -> Option<Form> {
+pub(crate) fn constant(normalizer: &mut Normalizer, value: f64, dtype: DType) -> Option<Form> {
     if !value.is_finite() {
         return None;
     }
@@ -52,7 +52,7 @@ pub fn constant(normalizer: &mut Normalizer, value: f64, dtype: DType) -> Option
 }
 
 /// The rational that a constant stands for.
-pub fn number(value: f64, dtype: DType) -> Number {
+pub(crate) fn number(value: f64, dtype: DType) -> Number {
     let single = value as f32;
     let (text, rounding) = if dtype == DType::F32 {
         (format!("{single:e}"), F32_ROUNDING)

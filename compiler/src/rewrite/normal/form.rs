@@ -99,8 +99,15 @@ impl Normalizer {
         (index < AxisMask::BITS as usize).then(|| 1 << index)
     }
 
+    /// The bit of an axis that was met before; none for others and for extent 1.
+    pub fn known_axis(&self, from_last: usize, extent: Extent) -> Option<AxisMask> {
+        let index = self.axes.iter().position(|&axis| axis == (from_last, extent))?;
+        (index < AxisMask::BITS as usize).then(|| 1 << index)
+    }
+
     pub(super) fn extent(&self, axes: AxisMask) -> Extent {
-        let member = |(bit, &(_, extent)): (usize, &(usize, Extent))| (axes >> bit & 1 == 1).then_some(extent);
+        let member =
+            |(bit, &(_, extent)): (usize, &(usize, Extent))| (axes >> bit & 1 == 1).then_some(extent);
         Extent::product(self.axes.iter().enumerate().take(64).filter_map(member))
     }
 
@@ -136,7 +143,9 @@ impl Normalizer {
             Atom::Prime(_) | Atom::Pi | Atom::Batch => (0, true),
             Atom::Exp(form) => (self.axes_of(*form), true),
             Atom::Base(form) | Atom::Large(form) => (self.axes_of(*form), self.is_nonnegative(*form)),
-            Atom::Sum(axes, product) => (self.product_axes(product) & !axes, self.product_nonnegative(product)),
+            Atom::Sum(axes, product) => {
+                (self.product_axes(product) & !axes, self.product_nonnegative(product))
+            }
             Atom::Reduce(_, axes, form) => (self.axes_of(*form) & !axes, self.is_nonnegative(*form)),
             Atom::Opaque(op, operands) => {
                 let axes = operands.iter().fold(0, |axes, &form| axes | self.axes_of(form));
@@ -172,6 +181,16 @@ impl Normalizer {
     pub fn is_nonnegative(&self, form: Form) -> bool {
         let terms = &self.forms[form.0 as usize];
         terms.iter().all(|(product, factor)| factor.is_positive() && self.product_nonnegative(product))
+    }
+
+    /// True when a form is known to be above zero everywhere.
+    pub fn is_positive(&self, form: Form) -> bool {
+        let never_zero = |(product, _): &Term| {
+            product
+                .iter()
+                .all(|(atom, _)| matches!(self.fact(*atom).atom, Atom::Exp(_) | Atom::Prime(_) | Atom::Pi))
+        };
+        self.is_nonnegative(form) && self.forms[form.0 as usize].iter().any(never_zero)
     }
 
     /// A number.
@@ -256,7 +275,8 @@ impl Normalizer {
         let size = |form: Form| (self.terms(form).len(), form);
         let (large, small) = if size(x) >= size(y) { (x, y) } else { (y, x) };
         let large = wrap(self, large);
-        let small = if self.terms(small).len() > TERM_LIMIT || self.exhausted() { wrap(self, small) } else { small };
+        let small =
+            if self.terms(small).len() > TERM_LIMIT || self.exhausted() { wrap(self, small) } else { small };
         self.multiply(large, small)
     }
 
