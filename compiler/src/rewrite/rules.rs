@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use super::language::{Meaning, Term};
 
+/// Every rule.
 #[rustfmt::skip]
 pub const RULES: &[Rule] = &[
     rule("abs-of-nonnegative", "(abs ?x)", "?x").exact()

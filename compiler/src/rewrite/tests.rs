@@ -103,10 +103,3 @@ fn statistics() {
         assert_eq!(becomes(spelling), name, "{spelling}");
     }
 }
-#[test]
-fn dbg() {
-    use super::cone::*;
-    let g = graph(INPUTS, "(max (var @1 x) 0)");
-    let g = recognize(&g).unwrap().graph;
-    eprintln!("{g}");
-}
