@@ -13,13 +13,13 @@ use super::extract::extract;
 use super::language::{Head, Settings};
 use super::reader::has_algebra;
 use super::region::{Recipe, Region};
-use super::rules::RULES;
+use super::rules::OPS_OF_RULES;
 use super::statistic;
 use crate::CompileError;
 use crate::pipeline::verified;
-use evenkeel_ir::op::EpsKind;
+use evenkeel_ir::op::{Composite, EpsKind};
 use evenkeel_ir::{Graph, GraphBuilder, NodeId, Op, Place, Provenance, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -275,19 +275,32 @@ fn solve(graph: &Graph, constants: &Constants, cone: &Cone, values: &[Value]) ->
     })
 }
 
-/// Runs the rules over the whole cone, if one of them starts with the root's op.
+/// Runs the rules over the whole cone, if the ops of one of them are all there.
 fn by_rules(graph: &Graph, constants: &Constants, cone: &Cone) -> Option<(Region, Vec<&'static str>)> {
-    let name = graph.node(cone.root).op.name();
-    let starts = |lhs: &str| lhs.trim_start_matches('(').split(' ').next() == Some(name);
-    if !RULES.iter().any(|rule| starts(rule.lhs)) {
+    let root = graph.node(cone.root).op.name();
+    let present: HashSet<&str> = cone.nodes.iter().map(|id| graph.node(*id).op.name()).collect();
+    let applies = |ops: &Vec<&str>| ops[0] == root && ops.iter().all(|op| present.contains(op));
+    if !OPS_OF_RULES.iter().any(applies) {
         return None;
     }
     let (region, fired) = Region::whole(graph, constants, cone)?.saturate();
     (!fired.is_empty()).then_some((region, fired))
 }
 
+/// True for ops that stand for nothing larger. A mean may be a variance.
+fn is_named(op: &Op) -> bool {
+    match op {
+        Op::Unary(op) => op.def().definition.is_some(),
+        Op::Composite(op, _) => *op != Composite::Mean,
+        _ => false,
+    }
+}
+
 /// Proposes named functions of one element.
 fn as_activation(graph: &Graph, constants: &Constants, cone: &Cone) -> Option<(Region, Vec<&'static str>)> {
+    if is_named(&graph.node(cone.root).op) {
+        return None;
+    }
     activation::proposals(graph, constants, cone).into_iter().find_map(|(op, x)| {
         let cut = cone.cut(graph, constants, x)?;
         let mut region = Region::between(graph, constants, cone, x, &cut)?;
@@ -308,6 +321,9 @@ fn as_activation(graph: &Graph, constants: &Constants, cone: &Cone) -> Option<(R
 /// Proposes composites.
 fn as_statistic(graph: &Graph, constants: &Constants, cone: &Cone) -> Option<(Region, Vec<&'static str>)> {
     let root = Value { node: cone.root, result: 0 };
+    if is_named(graph.op(root)) {
+        return None;
+    }
     statistic::sites(graph, cone).into_iter().find_map(|site| {
         let cut = cone.cut(graph, constants, site.x)?;
         let proposals = statistic::proposals(graph, constants, cone, &site, &cut);

@@ -59,3 +59,14 @@ pub(crate) static REWRITES: LazyLock<Vec<Rewrite<Term, Meaning>>> = LazyLock::ne
     let compiled = |rule: &Rule| rule.compile().unwrap_or_else(|error| panic!("{error}"));
     RULES.iter().flat_map(compiled).collect()
 });
+
+/// The ops that each rule matches, the outermost first.
+pub(crate) static OPS_OF_RULES: LazyLock<Vec<Vec<&'static str>>> = LazyLock::new(|| {
+    let ops = |rule: &Rule| {
+        let words = rule.lhs.split(['(', ')', ' ']).filter(|word| word.starts_with(char::is_alphabetic));
+        words
+            .map(|word| if word == "indicator" { "cast" } else { word.trim_start_matches("reduce_") })
+            .collect()
+    };
+    RULES.iter().map(ops).collect()
+});

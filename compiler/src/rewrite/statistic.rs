@@ -83,6 +83,9 @@ pub(crate) fn proposals(
     let root = Value { node: cone.root, result: 0 };
     let (ty, x) = (graph.ty(root), graph.ty(site.x));
     let reduced = x.shape.reduced(&site.axes);
+    if !cut.between.iter().all(|id| may_spell(&graph.node(*id).op)) {
+        return Vec::new();
+    }
     let features = Features::of(graph, cut);
     let mut found = Vec::new();
     for &op in Composite::ALL {
@@ -102,6 +105,31 @@ pub(crate) fn proposals(
     found.sort_by_key(|(op, attrs, operands)| (usize::MAX - operands.len(), attrs.correction, *op));
     found
 }
+
+/// Ops that spellings of composites are made of.
+fn may_spell(op: &Op) -> bool {
+    match op {
+        Op::Unary(op) => SPELLING.contains(op),
+        Op::Binary(op) => !op.def().gives_bool,
+        Op::Reduce(..) | Op::Broadcast(_) | Op::Reshape(_) => true,
+        Op::Composite(op, _) => *op != Composite::ArgMax,
+        _ => false,
+    }
+}
+
+const SPELLING: [Unary; 11] = [
+    Unary::Neg,
+    Unary::Abs,
+    Unary::Square,
+    Unary::Sqrt,
+    Unary::Rsqrt,
+    Unary::Recip,
+    Unary::Exp,
+    Unary::Expm1,
+    Unary::Log,
+    Unary::Log1p,
+    Unary::Relu,
+];
 
 const ONE_PER_ROW: [Composite; 6] = [
     Composite::Mean,
