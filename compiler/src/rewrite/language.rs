@@ -142,7 +142,7 @@ impl fmt::Display for Head {
 impl Head {
     /// The op with this name and number of operands, as patterns write it: a reduction is
     /// `reduce_sum`, `reduce_max`, ..., the axes come first.
-    fn from_name(name: &str, operands: usize) -> Option<Head> {
+    pub(crate) fn from_name(name: &str, operands: usize) -> Option<Head> {
         let plain = Settings { eps: Real::new(0.0), eps_kind: EpsKind::Inside, correction: 0 };
         match operands {
             1 => match name {

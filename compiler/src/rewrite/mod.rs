@@ -5,6 +5,7 @@
 //! alternatives and [`extract`] chooses.
 
 mod activation;
+pub mod check;
 mod cone;
 mod constants;
 mod extract;
@@ -15,7 +16,6 @@ mod recognize;
 mod region;
 pub mod rule;
 pub mod rules;
-#[cfg(test)]
 mod spelling;
 mod statistic;
 #[cfg(test)]

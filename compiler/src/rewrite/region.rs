@@ -240,6 +240,11 @@ impl Recipe {
         Recipe { terms, space: meaning.space.clone(), dtype: meaning.dtype }
     }
 
+    /// An expression over axes of a space, whose leaves are its operands.
+    pub(crate) fn free(expression: &RecExpr<Term>, space: Shape, dtype: DType) -> Recipe {
+        Recipe { terms: expression.as_ref().to_vec(), space, dtype }
+    }
+
     /// The op at the root, in one word; none for a leaf or a number.
     pub(crate) fn head(&self) -> Option<Head> {
         match self.terms.last()? {
@@ -250,23 +255,24 @@ impl Recipe {
 
     /// Builds the expression on these leaves, with this type.
     pub(crate) fn emit(&self, b: &mut GraphBuilder, leaves: &[Value], ty: &TensorType) -> Option<Value> {
+        let mut value = self.value(b, leaves)?;
+        if b.ty(value).rank() > ty.rank() {
+            value = b.apply(Op::Reshape(ty.shape.clone()), &[value]).ok()?;
+        }
+        if b.ty(value).shape != ty.shape {
+            value = b.apply(Op::Broadcast(ty.shape.clone()), &[value]).ok()?;
+        }
+        (b.ty(value) == ty).then_some(value)
+    }
+
+    /// Builds the expression on these leaves, in the shape that comes about.
+    pub(crate) fn value(&self, b: &mut GraphBuilder, leaves: &[Value]) -> Option<Value> {
         let mut values: Vec<Option<Value>> = Vec::new();
         for term in &self.terms {
             let value = self.build(b, leaves, term, &values)?;
             values.push(value);
         }
-        let value = (*values.last()?)?;
-        let shaped = if b.ty(value).rank() > ty.rank() {
-            b.apply(Op::Reshape(ty.shape.clone()), &[value]).ok()?
-        } else {
-            value
-        };
-        let whole = if b.ty(shaped).shape == ty.shape {
-            shaped
-        } else {
-            b.apply(Op::Broadcast(ty.shape.clone()), &[shaped]).ok()?
-        };
-        (b.ty(whole) == ty).then_some(whole)
+        *values.last()?
     }
 
     /// One term; `Some(None)` for axes, which are no value.

@@ -144,9 +144,8 @@ impl Rule {
         {
             return Err(RuleError::Unbound { rule: self.name, variable: unbound.to_string() });
         }
-        let holds = move |classes: &mut Classes, _: Id, subst: &Subst| {
-            guards.iter().all(|(variable, guard)| satisfied(guard, &classes[subst[*variable]].data))
-        };
+        let rule = *self;
+        let holds = move |classes: &mut Classes, _: Id, subst: &Subst| rule.holds(classes, subst);
         // egg wants unique names; what stands before `#` is the rule
         let rewrite = |(number, order): (usize, PatternAst<Term>)| {
             let applier = egg::ConditionalApplier { condition: holds.clone(), applier: rhs.clone() };
@@ -154,6 +153,13 @@ impl Rule {
                 .map_err(|reason| RuleError::Parse { rule: self.name, side: self.lhs, reason })
         };
         orders(&lhs.ast).into_iter().enumerate().map(rewrite).collect()
+    }
+}
+
+impl Rule {
+    /// True when what the variables are bound to satisfies every guard.
+    pub(crate) fn holds(&self, classes: &Classes, subst: &Subst) -> bool {
+        self.guards.iter().all(|guard| satisfied(guard, &classes[subst[variable(guard)]].data))
     }
 }
 
@@ -235,6 +241,16 @@ pub enum RuleError {
         rule: &'static str,
         /// The expression.
         example: &'static str,
+    },
+    /// Sides of different types, or that are ill-typed.
+    #[error("rule {rule}: `{lhs}` and `{rhs}` have different types, or none")]
+    Type {
+        /// Its name.
+        rule: &'static str,
+        /// The left side.
+        lhs: &'static str,
+        /// The right side.
+        rhs: &'static str,
     },
     /// Two sides that differ.
     #[error("rule {rule}: with {operands}, the left side is {lhs} and the right side is {rhs}")]

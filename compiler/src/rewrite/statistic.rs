@@ -111,7 +111,7 @@ fn may_spell(op: &Op) -> bool {
     match op {
         Op::Unary(op) => SPELLING.contains(op),
         Op::Binary(op) => !op.def().gives_bool,
-        Op::Reduce(..) | Op::Broadcast(_) | Op::Reshape(_) => true,
+        Op::Reduce(..) | Op::Broadcast(_) | Op::Reshape(_) | Op::StopGradient => true,
         Op::Composite(op, _) => *op != Composite::ArgMax,
         _ => false,
     }
