@@ -10,7 +10,7 @@ use super::language::{Head, Term};
 use super::region::{Recipe, Region};
 use super::rule::{Guard, Rule, RuleError, Tier};
 use super::spelling;
-use egg::{ENodeOrVar, Id, Language, Pattern, PatternAst, RecExpr, Var};
+use egg::{ENodeOrVar, Id, Pattern, PatternAst, RecExpr, Var};
 use evenkeel_ir::eval::eval_nodes;
 use evenkeel_ir::op::RandomKind;
 use evenkeel_ir::random::fill;

@@ -4,6 +4,8 @@ use super::check::check;
 use super::recognize;
 use super::rules::RULES;
 use super::spelling;
+mod proofs;
+
 use crate::grad::inline;
 use evenkeel_ir::eval::decomposed;
 use evenkeel_ir::{Composite, Graph, GraphBuilder, Op, Value};
