@@ -4,4 +4,5 @@ mod oracle;
 mod parameters;
 mod structure;
 mod tidy;
+mod torture;
 mod train;

@@ -52,7 +52,8 @@ impl Reader {
                 known.insert(value, symbol);
                 continue;
             }
-            let missing: Vec<Value> = node.inputs.iter().copied().filter(|v| !known.contains_key(v)).collect();
+            let missing: Vec<Value> =
+                node.inputs.iter().copied().filter(|v| !known.contains_key(v)).collect();
             if missing.is_empty() {
                 let operands: Vec<Form> = node.inputs.iter().map(|v| known[v]).collect();
                 let form = self.node(graph, node, &operands);
@@ -234,4 +235,3 @@ fn same_but_leading_ones(x: &Shape, y: &Shape) -> bool {
     };
     significant(x) == significant(y)
 }
-

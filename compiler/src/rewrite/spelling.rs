@@ -34,7 +34,8 @@ fn parse<'t>(
         return None;
     }
     if token != "(" {
-        let number = |b: &mut GraphBuilder| b.number(inputs[&"x".to_string()], token.parse().expect("a number"));
+        let number =
+            |b: &mut GraphBuilder| b.number(inputs[&"x".to_string()], token.parse().expect("a number"));
         return Some(inputs.get(token).copied().unwrap_or_else(|| number(b)));
     }
     let name = tokens.next()?;

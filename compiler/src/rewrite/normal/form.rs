@@ -100,7 +100,8 @@ impl Normalizer {
     }
 
     pub(super) fn extent(&self, axes: AxisMask) -> Extent {
-        let member = |(bit, &(_, extent)): (usize, &(usize, Extent))| (axes >> bit & 1 == 1).then_some(extent);
+        let member =
+            |(bit, &(_, extent)): (usize, &(usize, Extent))| (axes >> bit & 1 == 1).then_some(extent);
         Extent::product(self.axes.iter().enumerate().take(64).filter_map(member))
     }
 
@@ -136,7 +137,9 @@ impl Normalizer {
             Atom::Prime(_) | Atom::Pi | Atom::Batch => (0, true),
             Atom::Exp(form) => (self.axes_of(*form), true),
             Atom::Base(form) | Atom::Large(form) => (self.axes_of(*form), self.is_nonnegative(*form)),
-            Atom::Sum(axes, product) => (self.product_axes(product) & !axes, self.product_nonnegative(product)),
+            Atom::Sum(axes, product) => {
+                (self.product_axes(product) & !axes, self.product_nonnegative(product))
+            }
             Atom::Reduce(_, axes, form) => (self.axes_of(*form) & !axes, self.is_nonnegative(*form)),
             Atom::Opaque(op, operands) => {
                 let axes = operands.iter().fold(0, |axes, &form| axes | self.axes_of(form));
@@ -256,7 +259,8 @@ impl Normalizer {
         let size = |form: Form| (self.terms(form).len(), form);
         let (large, small) = if size(x) >= size(y) { (x, y) } else { (y, x) };
         let large = wrap(self, large);
-        let small = if self.terms(small).len() > TERM_LIMIT || self.exhausted() { wrap(self, small) } else { small };
+        let small =
+            if self.terms(small).len() > TERM_LIMIT || self.exhausted() { wrap(self, small) } else { small };
         self.multiply(large, small)
     }
 

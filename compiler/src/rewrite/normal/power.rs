@@ -43,7 +43,8 @@ impl Normalizer {
 
     fn pow_of_product(&mut self, x: Form, (product, factor): &Term, exponent: Number) -> Form {
         let integral = exponent.as_int().is_some();
-        let unsafe_atoms = product.iter().filter(|(atom, e)| !self.fact(*atom).nonnegative && !e.is_even()).count();
+        let unsafe_atoms =
+            product.iter().filter(|(atom, e)| !self.fact(*atom).nonnegative && !e.is_even()).count();
         let allowed = integral || (factor.is_positive() && unsafe_atoms <= 1);
         if !allowed {
             return self.base(x, exponent);
@@ -60,9 +61,12 @@ impl Normalizer {
     fn pow_of_atom(&mut self, atom: AtomId, inner: Number, outer: Number) -> Form {
         let exponent = inner.mul(outer);
         let fact = self.fact(atom);
-        let keeps_sign = outer.as_int().is_some() || fact.nonnegative || !inner.is_even() || exponent.is_even();
+        let keeps_sign =
+            outer.as_int().is_some() || fact.nonnegative || !inner.is_even() || exponent.is_even();
         match fact.atom.clone() {
-            Atom::Opaque(Op::Unary(Unary::Abs), operands) if exponent.is_even() => self.pow(operands[0], exponent),
+            Atom::Opaque(Op::Unary(Unary::Abs), operands) if exponent.is_even() => {
+                self.pow(operands[0], exponent)
+            }
             Atom::Prime(prime) => self.pow_of_number(Number::int(prime), exponent),
             _ if keeps_sign => self.atom_to(atom, exponent),
             _ => {
@@ -114,7 +118,11 @@ impl Normalizer {
     /// The coefficient of the first term that is not a number.
     fn lead(&self, x: Form) -> Number {
         let terms = self.terms(x);
-        terms.iter().find(|(product, _)| !product.is_empty()).or(terms.first()).map_or(Number::ONE, |term| term.1)
+        terms
+            .iter()
+            .find(|(product, _)| !product.is_empty())
+            .or(terms.first())
+            .map_or(Number::ONE, |term| term.1)
     }
 
     /// A number to a power: exact radicals of small numbers, else a float.

@@ -157,7 +157,11 @@ impl Number {
         let mantissa: i128 = format!("{whole}{fraction}").parse().ok()?;
         let power = exponent.parse::<i32>().ok()? - i32::try_from(fraction.len()).ok()?;
         let scale = 10i128.checked_pow(power.unsigned_abs())?;
-        Some(if power < 0 { Number::ratio(mantissa, scale) } else { Number::Exact(mantissa.checked_mul(scale)?, 1) })
+        Some(if power < 0 {
+            Number::ratio(mantissa, scale)
+        } else {
+            Number::Exact(mantissa.checked_mul(scale)?, 1)
+        })
     }
 }
 

@@ -168,9 +168,8 @@ impl Normalizer {
 
 impl Hinges {
     fn at(&self, x: Number) -> Number {
-        let hinge = |&(knot, weight): &(Number, Number)| {
-            weight.mul(if x.order(knot).is_ge() { x } else { knot })
-        };
+        let hinge =
+            |&(knot, weight): &(Number, Number)| weight.mul(if x.order(knot).is_ge() { x } else { knot });
         self.hinges.iter().map(hinge).fold(self.constant.add(self.slope.mul(x)), Number::add)
     }
 

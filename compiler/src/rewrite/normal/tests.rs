@@ -58,7 +58,10 @@ fn exponentials() {
 #[test]
 fn clamps() {
     assert!(equal("(min 6 (max 0 x))", "(max 0 (min 6 x))"));
-    assert!(equal("(div (min 6 (max 0 (add x 3))) 6)", "(max 0 (min 1 (add 0.5 (mul x 0.16666666666666666))))"));
+    assert!(equal(
+        "(div (min 6 (max 0 (add x 3))) 6)",
+        "(max 0 (min 1 (add 0.5 (mul x 0.16666666666666666))))"
+    ));
     assert!(equal("(relu (relu x))", "(max x 0)"));
     assert!(!equal("(min 6 (max 0 x))", "(min 5 (max 0 x))"));
     assert!(equal("(add (max x 0) (min x 0))", "x"));
@@ -92,7 +95,8 @@ fn definitions_of_rows_differ_from_each_other() {
 #[test]
 fn kinds_of_eps_and_divisors_differ() {
     let mut b = GraphBuilder::new();
-    let x = b.input("x", evenkeel_ir::TensorType::new(evenkeel_ir::DType::F32, evenkeel_ir::Shape::of(&[4, 8])));
+    let x =
+        b.input("x", evenkeel_ir::TensorType::new(evenkeel_ir::DType::F32, evenkeel_ir::Shape::of(&[4, 8])));
     let attrs = Attrs::over(Axes::new([1]));
     let all = [
         attrs.eps(1e-5, EpsKind::Inside),
