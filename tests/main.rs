@@ -1,7 +1,9 @@
 //! The integration tests, in one binary: a module per subject.
 
+mod generate;
 mod oracle;
 mod parameters;
+mod random_graphs;
 mod structure;
 mod tidy;
 mod torture;
