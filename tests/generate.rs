@@ -106,7 +106,7 @@ const PROPOSALS: &[Proposal] = &[
 impl Draft {
     /// One to three inputs that broadcast with each other.
     fn declare(&mut self) {
-        let (n, columns) = (Extent::BATCH, Extent::from(self.dice.pick(&[1, 3, 4, 7, 16, 21])));
+        let (n, columns) = (Extent::BATCH, Extent::from(self.dice.pick(&[1, 3, 4, 7, 16, 21, 67])));
         let middle = Extent::from(self.dice.pick(&[2, 3, 5]));
         let shapes: [&[&[Extent]]; 4] = [
             &[&[n, columns], &[columns], &[n, Extent::ONE]],
