@@ -10,7 +10,7 @@ use evenkeel_ir::op::{Attr, Class, Derivative};
 use evenkeel_ir::random::threefry;
 use evenkeel_ir::{
     Attrs, Axes, Binary, Composite, DType, EpsKind, Graph, GraphBuilder, Literal, Op, Reduce, Shape,
-    TensorType, Unary,
+    TensorType, Unary, Value,
 };
 
 /// Half of the distance of a central difference.
@@ -59,8 +59,46 @@ fn gradient_holds(what: &str, graph: &Graph, inputs: &[Literal]) -> (Graph, Vec<
             );
         }
     }
+    forward_agrees(what, graph, &all, gradients);
     let gradients = both.outputs()[outputs..].to_vec();
     (restricted(&both, gradients), all)
+}
+
+/// Forward mode along one direction gives the same number as the gradients.
+fn forward_agrees(what: &str, graph: &Graph, all: &[Literal], gradients: &[Literal]) {
+    let (inputs, cotangents) = all.split_at(graph.inputs().len());
+    let tangents: Vec<Literal> =
+        inputs.iter().enumerate().map(|(i, x)| points(&x.sizes, (-1.0, 1.5), 60 + i as u32)).collect();
+    let given: Vec<Literal> = inputs.iter().chain(&tangents).cloned().collect();
+    let results = eval(&with_tangents(graph), &given).unwrap();
+    let (got, want) = (total(cotangents, &results), total(gradients, &tangents));
+    let scale = results.iter().flat_map(Literal::to_floats).fold(1.0, |a: f64, x| a.max(x.abs()));
+    assert!((got - want).abs() <= 1e-9 * scale, "{what}: forward mode {got}, reverse mode {want}");
+}
+
+/// The graph of the tangents of all outputs, given inputs and their tangents.
+fn with_tangents(graph: &Graph) -> Graph {
+    let mut b = GraphBuilder::new();
+    let inputs: Vec<_> = graph.inputs().iter().map(|i| b.input(i.name.clone(), i.ty.clone())).collect();
+    let map = evenkeel_compiler::grad::inline(&mut b, graph, &inputs);
+    let at =
+        |i: usize| graph.iter().find(|(_, n)| n.op == Op::Input(i as u32)).map(|(node, _)| node).unwrap();
+    let mut seeds = Vec::new();
+    for (i, input) in graph.inputs().iter().enumerate() {
+        let tangent = b.input(format!("tangent.{}", input.name), input.ty.clone());
+        seeds.push((Value { node: at(i), result: 0 }, tangent));
+    }
+    let wanted: Vec<Value> = graph.outputs().iter().map(|(_, value)| *value).collect();
+    let tangents = evenkeel_compiler::grad::forward(&mut b, graph, &map, &seeds, &wanted).unwrap();
+    b.finish(tangents.into_iter().enumerate().map(|(i, value)| (format!("t{i}"), value)))
+}
+
+/// The sum of the products of corresponding elements.
+fn total(xs: &[Literal], ys: &[Literal]) -> f64 {
+    let product = |(x, y): (&Literal, &Literal)| -> f64 {
+        x.to_floats().iter().zip(y.to_floats()).map(|(x, y)| x * y).sum()
+    };
+    xs.iter().zip(ys).map(product).sum()
 }
 
 /// `sum(cotangent * (y(x + h) - y(x - h))) / 2h` for one element of one input.
@@ -81,7 +119,7 @@ fn difference(graph: &Graph, inputs: &[Literal], cotangents: &[Literal], (i, j):
 }
 
 /// The same graph with these outputs.
-fn restricted(graph: &Graph, outputs: Vec<(String, evenkeel_ir::Value)>) -> Graph {
+fn restricted(graph: &Graph, outputs: Vec<(String, Value)>) -> Graph {
     let mut b = GraphBuilder::new();
     let inputs: Vec<_> = graph.inputs().iter().map(|i| b.input(i.name.clone(), i.ty.clone())).collect();
     let map = evenkeel_compiler::grad::inline(&mut b, graph, &inputs);
