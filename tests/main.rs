@@ -2,6 +2,7 @@
 
 mod derivatives;
 mod generate;
+mod kernels;
 mod oracle;
 mod parameters;
 mod random_graphs;
