@@ -153,3 +153,40 @@ fn agree(text: &str, graph: &Graph, batch: u64) {
         }
     }
 }
+
+/// The lowered kernels of a graph as text.
+fn listing(text: &str, gradients: bool) -> String {
+    let forward = parse(text, "test.ek").unwrap_or_else(|error| panic!("{error}"));
+    let wrt = forward.inputs().len();
+    let graph = if gradients { with_gradients(&forward, wrt) } else { forward };
+    let compiled = compile(&graph, &evenkeel::host::host_target(1), &Options::default()).unwrap();
+    compiled.report.kernels.iter().map(|kernel| kernel.listing.as_str()).collect::<Vec<_>>().join("\n")
+}
+
+const LAYER_NORM: &str =
+    "x = input f32[N,64]\ng = input f32[64]\nb = input f32[64]\ny = layer_norm @1 eps=1e-5 x g b\nreturn y";
+
+#[test]
+fn layer_norm_forward_reads_like_this() {
+    insta::assert_snapshot!(listing(LAYER_NORM, false));
+}
+
+#[test]
+fn layer_norm_with_gradients_reads_like_this() {
+    insta::assert_snapshot!(listing(LAYER_NORM, true));
+}
+
+#[test]
+fn softmax_reads_like_this() {
+    insta::assert_snapshot!(listing("x = input f32[N,64]\ny = softmax @1 x\nreturn y", false));
+}
+
+#[test]
+fn gelu_reads_like_this() {
+    insta::assert_snapshot!(listing("x = input f32[N,64]\ny = gelu x\nreturn y", false));
+}
+
+#[test]
+fn a_reduction_over_rows_reads_like_this() {
+    insta::assert_snapshot!(listing("x = input f32[N,64]\ny = sum @0 (square x)\nreturn y", false));
+}
