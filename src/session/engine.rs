@@ -6,6 +6,7 @@
 //! Not here: which tensors those are (`train::step`, `session::jit`).
 
 use super::device::Device;
+use super::origin::Origin;
 use crate::error::Error;
 use evenkeel_ir::eval::eval_at;
 use evenkeel_ir::{EvalError, Graph, Literal, TensorType, bind_batch};
@@ -34,11 +35,19 @@ pub(crate) struct Interp {
 }
 
 impl Engine {
-    /// Compiles a graph; `updates` are outputs that replace inputs, as `(output, input)`.
-    pub(crate) fn compile(graph: &Graph, updates: &[(usize, usize)], setup: &Setup) -> Result<Engine, Error> {
+    /// Compiles a graph of some origin; `updates` are outputs that replace inputs, as
+    /// `(output, input)`.
+    pub(crate) fn compile(
+        graph: &Graph,
+        origin: &Origin,
+        updates: &[(usize, usize)],
+        setup: &Setup,
+    ) -> Result<Engine, Error> {
         match setup.device {
             Device::Interp => Ok(Engine::Interp(Interp::new(graph, updates))),
-            Device::Cpu => Ok(Engine::Cpu(Box::new(super::native::Native::compile(graph, updates, setup)?))),
+            Device::Cpu => {
+                Ok(Engine::Cpu(Box::new(super::native::Native::compile(graph, origin, updates, setup)?)))
+            }
         }
     }
 

@@ -119,7 +119,7 @@ impl<A, F: Function<A>, L: Tree<Leaf = usize>> Derivative<A, F, L> {
         let place = Place::caller();
         let own = F::ARGUMENTS.min(arguments.len());
         let types: Vec<TensorType> = arguments[..own].iter().map(|var| var.ty()).collect();
-        let graph = trace_function(&self.function, &types, true)?;
+        let (graph, _) = trace_function(&self.function, &types, true)?;
         let (graph, layout) = (self.transform)(&graph, F::ARGUMENTS)?;
         let count = graph.outputs().len();
         // the place of the seed, which a nested closure does not read
@@ -137,9 +137,9 @@ impl<A, F: Function<A>, L: Tree<Leaf = usize>> Derivative<A, F, L> {
             return Ok(jit.clone());
         }
         let own = F::ARGUMENTS.min(types.len());
-        let graph = trace_function(&self.function, &types[..own], false)?;
-        let (graph, layout) = (self.transform)(&graph, F::ARGUMENTS)?;
-        let jit = Arc::new(Jit::compile(Model::new(()), graph, layout, 0, &self.setup)?);
+        let (graph, mut origin) = trace_function(&self.function, &types[..own], false)?;
+        let (graph, layout) = origin.stage("grad", || (self.transform)(&graph, F::ARGUMENTS))?;
+        let jit = Arc::new(Jit::compile(Model::new(()), graph, &origin, layout, 0, &self.setup)?);
         *cache = Some((types, jit.clone()));
         Ok(jit)
     }

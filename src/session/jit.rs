@@ -6,6 +6,7 @@
 use super::device::Device;
 use super::engine::{Engine, Setup};
 use super::model::{IntoModel, Model};
+use super::origin::Origin;
 use super::traced::{Forward, trace_model};
 use super::tree::{Tensors, Tree};
 use crate::error::Error;
@@ -102,12 +103,13 @@ impl<M: Parameters, A, F> JitBuilder<M, A, F> {
         let JitOptions { mode, symbolic, .. } = self.options;
         let traced = trace_model(&self.model, mode, symbolic, example, function)?;
         let layout = layout.expect("the closure has run");
-        Jit::compile(self.model, without_state(traced), layout, self.options.seed, &self.options.setup)
+        let (graph, origin) = (without_state(&traced), traced.origin);
+        Jit::compile(self.model, graph, &origin, layout, self.options.seed, &self.options.setup)
     }
 }
 
 /// The graph with reported outputs only.
-fn without_state(traced: Forward) -> Graph {
+fn without_state(traced: &Forward) -> Graph {
     let outputs: Vec<usize> = (0..traced.reported).collect();
     super::derive::select_outputs(&traced.graph, &outputs)
 }
@@ -126,11 +128,12 @@ impl<M: Parameters, L: Tree<Leaf = usize>> Jit<M, L> {
     pub(super) fn compile(
         model: Model<M>,
         graph: Graph,
+        origin: &Origin,
         layout: L,
         seed: i64,
         setup: &Setup,
     ) -> Result<Jit<M, L>, Error> {
-        let engine = Engine::compile(&graph, &[], setup)?;
+        let engine = Engine::compile(&graph, origin, &[], setup)?;
         Ok(Jit { model, engine, graph, layout, seed: Tensor::scalar(seed) })
     }
 

@@ -13,6 +13,7 @@ mod functional;
 mod jit;
 pub(crate) mod model;
 mod native;
+pub(crate) mod origin;
 pub(crate) mod traced;
 mod tree;
 

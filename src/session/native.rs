@@ -1,6 +1,7 @@
 //! Machine code for this computer: the compiler and the runtime behind one value.
 
 use super::engine::Setup;
+use super::origin::Origin;
 use crate::error::Error;
 use crate::host::host_target;
 use evenkeel_compiler::{Options, Report, compile};
@@ -15,10 +16,16 @@ pub(crate) struct Native {
 }
 
 impl Native {
-    pub(crate) fn compile(graph: &Graph, updates: &[(usize, usize)], setup: &Setup) -> Result<Native, Error> {
+    pub(crate) fn compile(
+        graph: &Graph,
+        origin: &Origin,
+        updates: &[(usize, usize)],
+        setup: &Setup,
+    ) -> Result<Native, Error> {
         let options = Options { updates: updates.to_vec(), ..Options::default() };
         let threads = setup.threads.map_or_else(Gang::threads_from_env, Ok)?;
-        let compiled = compile(graph, &host_target(threads), &options)?;
+        let mut compiled = compile(graph, &host_target(threads), &options)?;
+        origin.complete(&mut compiled.report);
         let executable = Executable::load(compiled.program, threads)?;
         Ok(Native { executable, report: compiled.report })
     }

@@ -5,18 +5,22 @@
 
 use super::functional::Function;
 use super::model::Model;
+use super::origin::Origin;
 use super::tree::Tree;
 use crate::error::Error;
 use crate::nn::{FieldPath, Parameters};
 use crate::trace::{self, Mode, Var};
 use evenkeel_ir::{DType, EvalError, Extent, Graph, TensorType};
 use evenkeel_runtime::Tensor;
+use std::time::Instant;
 
 /// A traced closure and what its inputs and outputs are.
 #[derive(Clone, Debug)]
 pub(crate) struct Forward {
-    /// The traced graph.
+    /// The traced graph, in terms of named ops.
     pub(crate) graph: Graph,
+    /// How it came about.
+    pub(crate) origin: Origin,
     /// For each leaf of the model (the graph's first inputs): is it trained?
     pub(crate) trained: Vec<bool>,
     /// How many of the first outputs are reported.
@@ -46,6 +50,8 @@ where
     A: Tree<Leaf = Var>,
     A::With<Tensor>: Tree<Leaf = Tensor, With<Var> = A>,
 {
+    let mut origin = Origin::default();
+    let clock = Instant::now();
     let tracing = trace::start(mode);
     let leaves = model.leaves();
     bind(model);
@@ -65,7 +71,15 @@ where
         place += 1;
     });
     let graph = tracing.finish(outputs)?;
-    Ok(Forward { graph, trained: leaves.into_iter().map(|(_, trained)| trained).collect(), reported, states })
+    origin.took("trace", clock.elapsed());
+    let graph = origin.recognize(&graph)?;
+    Ok(Forward {
+        graph,
+        origin,
+        trained: leaves.into_iter().map(|(_, trained)| trained).collect(),
+        reported,
+        states,
+    })
 }
 
 /// Declares the leaves of a model as inputs.
@@ -105,10 +119,12 @@ pub(crate) fn trace_function<A, F: Function<A>>(
     function: &F,
     types: &[TensorType],
     nested: bool,
-) -> Result<Graph, Error> {
+) -> Result<(Graph, Origin), Error> {
     if types.len() != F::ARGUMENTS {
         return Err(EvalError::Count { expected: F::ARGUMENTS, found: types.len() }.into());
     }
+    let mut origin = Origin::default();
+    let clock = Instant::now();
     let tracing = trace::start(trace::mode());
     let seed = trace::input("seed", TensorType::scalar(DType::I64));
     if !nested {
@@ -121,5 +137,8 @@ pub(crate) fn trace_function<A, F: Function<A>>(
         results.push((format!("output.{}", results.len()), var));
         results.len()
     });
-    Ok(tracing.finish(results)?)
+    let graph = tracing.finish(results)?;
+    origin.took("trace", clock.elapsed());
+    let graph = origin.recognize(&graph)?;
+    Ok((graph, origin))
 }

@@ -144,13 +144,14 @@ impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
             let named = metrics.into_iter().map(|(name, var)| (name.to_string(), var));
             std::iter::once((LOSS.to_string(), loss)).chain(named).collect()
         };
-        let forward = trace_model(&self.model, self.mode, self.symbolic, example, reported)?;
+        let mut forward = trace_model(&self.model, self.mode, self.symbolic, example, reported)?;
         let found = forward.graph.ty(forward.graph.outputs()[0].1);
         if found.rank() > 0 || !found.dtype.is_float() {
             return Err(Error::Loss { found: found.clone() });
         }
-        let source = step_graph(&forward, &self.optimizer, self.clip_norm)?;
-        let engine = Engine::compile(&source.graph, &source.updates, &self.setup)?;
+        let mut origin = std::mem::take(&mut forward.origin);
+        let source = origin.stage("grad", || step_graph(&forward, &self.optimizer, self.clip_norm))?;
+        let engine = Engine::compile(&source.graph, &origin, &source.updates, &self.setup)?;
         let kept = &source.graph.inputs()[forward.trained.len()..source.replaced.len()];
         let optimizer =
             kept.iter().map(|input| Tensor::zeros(input.ty.dtype, &input.ty.shape.at(1))).collect();

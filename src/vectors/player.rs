@@ -7,6 +7,7 @@ use crate::host::host_target;
 use crate::nn::{FieldPath, LeafRef};
 use crate::trace::{self, Mode, Var};
 use evenkeel_compiler::grad::{backward, inline};
+use evenkeel_compiler::rewrite::recognize;
 use evenkeel_compiler::{Options, compile};
 use evenkeel_ir::eval::eval;
 use evenkeel_ir::{DType, Graph, GraphBuilder, Literal, Op, TensorType, Value};
@@ -146,6 +147,7 @@ impl Played {
             }
         }
         let graph = tracing.finish(outputs).map_err(|error| error.to_string())?;
+        let graph = recognize(&graph).map_err(|error| error.to_string())?.graph;
         let (graph, cotangents) = with_gradients(&graph, step, dtype)?;
         inputs.extend(cotangents);
         Ok(Played { graph, inputs })

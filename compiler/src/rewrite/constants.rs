@@ -34,7 +34,7 @@ const IRRATIONALS: &[Irrational] = &[
 ];
 
 /// The form of a constant of this element type; none for infinities and NaN.
-pub fn constant(normalizer: &mut Normalizer, value: f64, dtype: DType) -> Option<Form> {
+pub(crate) fn constant(normalizer: &mut Normalizer, value: f64, dtype: DType) -> Option<Form> {
     if !value.is_finite() {
         return None;
     }
@@ -48,20 +48,47 @@ pub fn constant(normalizer: &mut Normalizer, value: f64, dtype: DType) -> Option
         let sign = if value < 0.0 { -1 } else { 1 };
         return Some(normalizer.scale(product, Number::ratio(sign * row.factor.0, row.factor.1)));
     }
-    Some(normalizer.number(number(value, dtype)))
+    Some(match root_of(value, dtype) {
+        Some((radicand, exponent)) => {
+            let radicand = normalizer.number(radicand);
+            let root = normalizer.pow(radicand, exponent);
+            normalizer.scale(root, Number::int(if value < 0.0 { -1 } else { 1 }))
+        }
+        None => normalizer.number(number(value, dtype)),
+    })
+}
+
+/// The largest integer whose root is looked for: an extent.
+const LARGEST_RADICAND: f64 = 65536.0;
+
+/// `(n, 1/2)` or `(n, -1/2)` for a constant with all digits that is `n^(1/2)` or `n^(-1/2)`.
+fn root_of(value: f64, dtype: DType) -> Option<(Number, Number)> {
+    let of = |x: f64| {
+        let radicand = (x * x).round();
+        let fits = (2.0..=LARGEST_RADICAND).contains(&radicand) && radicand.sqrt().fract() != 0.0;
+        (fits && (x * x / radicand - 1.0).abs() < NEAR).then_some(Number::int(radicand as i128))
+    };
+    let whole = || Some((of(value.abs())?, Number::HALF));
+    let inverse = || Some((of(1.0 / value.abs())?, Number::ratio(-1, 2)));
+    if has_all_digits(value, dtype) { whole().or_else(inverse) } else { None }
+}
+
+/// True for constants printed with every digit of their type: they are rounded.
+fn has_all_digits(value: f64, dtype: DType) -> bool {
+    let (text, full) =
+        if dtype == DType::F32 { (format!("{:e}", value as f32), 7) } else { (format!("{value:e}"), 15) };
+    text.split('e').next().unwrap_or("").chars().filter(char::is_ascii_digit).count() >= full
 }
 
 /// The rational that a constant stands for.
-pub fn number(value: f64, dtype: DType) -> Number {
+pub(crate) fn number(value: f64, dtype: DType) -> Number {
     let single = value as f32;
     let (text, rounding) = if dtype == DType::F32 {
         (format!("{single:e}"), F32_ROUNDING)
     } else {
         (format!("{value:e}"), F64_ROUNDING)
     };
-    let full_digits = if dtype == DType::F32 { 7 } else { 15 };
-    let digits = text.split('e').next().unwrap_or("").chars().filter(char::is_ascii_digit).count();
-    let fraction = if digits >= full_digits { small_fraction(value, rounding) } else { None };
+    let fraction = if has_all_digits(value, dtype) { small_fraction(value, rounding) } else { None };
     fraction.or_else(|| Number::decimal(&text)).unwrap_or_else(|| Number::float(value))
 }
 

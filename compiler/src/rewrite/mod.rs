@@ -1,9 +1,24 @@
 //! Rewriting before differentiation and fusion.
 //!
-//! [`normal`] decides equality of spellings. Start there.
+//! [`recognize`](recognize::recognize) finds named ops in spelled-out graphs: [`normal`] decides
+//! equality, [`rules`] add what a ring cannot say, an e-graph ([`language`], [`region`]) holds the
+//! alternatives and [`extract`] chooses.
 
+mod activation;
+pub mod check;
+mod cone;
 mod constants;
+mod extract;
+mod language;
 pub mod normal;
-pub mod region;
-#[cfg(test)]
+mod reader;
+mod recognize;
+mod region;
+pub mod rule;
+pub mod rules;
 mod spelling;
+mod statistic;
+#[cfg(test)]
+mod tests;
+
+pub use recognize::{Found, Recognized, recognize};

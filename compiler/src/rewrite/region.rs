@@ -1,237 +1,344 @@
-//! Reads graphs as normal forms.
+//! A region: the part of a graph that is rewritten at a time, as an e-graph and back.
 //!
-//! Axes are identified by their place from the last axis and their extent, which is how the IR
-//! aligns operands. Named rows and composites are read through their definitions; movement,
-//! products, gathers, integers and everything else without algebra are symbols. A
-//! `stop_gradient` is opaque, so equal forms have equal derivatives too. Start at
-//! [`Reader::read`].
+//! Its leaves are values that are not looked into. Invariant: what holds for free leaves holds in
+//! the graph. Start at [`Region::new`]; [`emit`] builds what was extracted.
 
-use super::constants::constant;
-use super::normal::{AxisMask, Form, Normalizer, Number};
-use evenkeel_ir::eval::decomposed;
-use evenkeel_ir::op::{Binary, Composite, Unary};
-use evenkeel_ir::{Axes, DType, Graph, GraphBuilder, Node, Op, Reduce, Shape, TensorType, Value};
+use super::cone::{Cone, Constants, Cut};
+use super::language::{Classes, Head, Meaning, Settings, Term};
+use super::rules::REWRITES;
+use egg::{EGraph, Id, Language, RecExpr, Runner, SimpleScheduler};
+use evenkeel_ir::{Axes, DType, Extent, Graph, GraphBuilder, Node, Op, Shape, TensorType, Value};
 use std::collections::HashMap;
 
-/// Forms of the values of one graph.
-pub type Forms = HashMap<Value, Form>;
+/// The largest e-graph; beyond it the region stays as it is.
+const NODE_LIMIT: usize = 2000;
 
-/// Turns values into forms of one normalizer.
-#[derive(Default)]
-pub struct Reader {
-    /// Where the forms live.
-    pub normalizer: Normalizer,
-    symbols: u32,
-    named: HashMap<(Op, Vec<Form>, TensorType), Form>,
-    /// More distinct axes than a mask has bits: forms are meaningless.
-    overflow: bool,
+/// A region of a graph as an e-graph.
+pub(crate) struct Region {
+    /// The e-graph.
+    pub(crate) classes: Classes,
+    /// The class of the root.
+    pub(crate) root: Id,
+    /// The region as written.
+    pub(crate) written: RecExpr<Term>,
+    /// Values of the graph that the leaves stand for.
+    pub(crate) leaves: Vec<Value>,
+    ids: HashMap<Value, Id>,
 }
 
-impl Reader {
-    /// An empty reader.
-    pub fn new() -> Reader {
-        Reader::default()
+impl Region {
+    /// The region between `x` with its neighbors and the root of a cone.
+    pub(crate) fn between(
+        graph: &Graph,
+        constants: &Constants,
+        cone: &Cone,
+        x: Value,
+        cut: &Cut,
+    ) -> Option<Region> {
+        let leaves = std::iter::once(x).chain(cut.beside.iter().copied()).collect();
+        Region::new(graph, constants, cone, leaves)
     }
 
-    /// False when the index space had too many axes; forms read so far must not be compared.
-    pub fn is_reliable(&self) -> bool {
-        !self.overflow
-    }
-
-    /// The form of a value; `known` holds forms read before and those of cut points.
-    pub fn read(&mut self, graph: &Graph, known: &mut Forms, root: Value) -> Form {
-        let mut stack = vec![root];
-        while let Some(&value) = stack.last() {
-            if known.contains_key(&value) {
-                stack.pop();
-                continue;
-            }
-            let node = graph.node(value.node);
-            if !has_algebra(graph, node) {
-                let symbol = self.symbol(graph.ty(value), false);
-                known.insert(value, symbol);
-                continue;
-            }
-            let missing: Vec<Value> =
-                node.inputs.iter().copied().filter(|v| !known.contains_key(v)).collect();
-            if missing.is_empty() {
-                let operands: Vec<Form> = node.inputs.iter().map(|v| known[v]).collect();
-                let form = self.node(graph, node, &operands);
-                known.insert(value, form);
-            }
-            stack.extend(missing);
-        }
-        known[&root]
-    }
-
-    /// A fresh opaque value of this type.
-    pub fn symbol(&mut self, ty: &TensorType, nonnegative: bool) -> Form {
-        let axes = self.mask(&ty.shape, Axes::all(ty.rank()));
-        self.symbols += 1;
-        self.normalizer.symbol(self.symbols, axes, nonnegative)
-    }
-
-    /// The axes of a shape as a mask of the index space.
-    fn mask(&mut self, shape: &Shape, axes: Axes) -> AxisMask {
-        let mut mask = 0;
-        for axis in axes.iter() {
-            match self.normalizer.axis(shape.rank() - 1 - axis, shape[axis]) {
-                Some(bit) => mask |= bit,
-                None => self.overflow = true,
+    /// A whole cone.
+    pub(crate) fn whole(graph: &Graph, constants: &Constants, cone: &Cone) -> Option<Region> {
+        let inside = |value: &Value| cone.nodes.contains(&value.node) || constants.contains(value.node);
+        let mut leaves: Vec<Value> = Vec::new();
+        for value in cone.nodes.iter().flat_map(|id| &graph.node(*id).inputs).filter(|v| !inside(v)) {
+            if !leaves.contains(value) {
+                leaves.push(*value);
             }
         }
-        mask
+        Region::new(graph, constants, cone, leaves)
     }
 
-    fn node(&mut self, graph: &Graph, node: &Node, operands: &[Form]) -> Form {
-        let n = &mut self.normalizer;
-        match &node.op {
-            Op::Const(number, dtype) => match constant(n, number.get(), *dtype) {
-                Some(form) => form,
-                None => n.opaque(node.op.clone(), Vec::new()),
-            },
-            Op::Size(extent, _) => n.size(*extent),
-            Op::Unary(op) => self.unary(*op, node.types[0].dtype, operands[0]),
-            Op::Binary(op) => self.binary(*op, operands[0], operands[1]),
-            Op::Select => self.select(operands),
-            Op::Cast(_) | Op::Reshape(_) | Op::Broadcast(_) => operands[0],
-            Op::Reduce(op, axes) => {
-                let mask = self.mask(&graph.ty(node.inputs[0]).shape, *axes);
-                match op {
-                    Reduce::Sum => self.normalizer.sum(mask, operands[0]),
-                    _ => self.normalizer.reduce(*op, mask, operands[0]),
-                }
-            }
-            Op::Composite(..) => self.composite(graph, node, operands),
-            op => self.normalizer.opaque(op.clone(), operands.to_vec()),
+    fn new(graph: &Graph, constants: &Constants, cone: &Cone, leaves: Vec<Value>) -> Option<Region> {
+        let root = Value { node: cone.root, result: 0 };
+        let operand = graph.node(cone.root).inputs.iter().map(|v| graph.ty(*v).dtype).find(|d| d.is_float());
+        let dtype = if graph.ty(root).dtype.is_float() { graph.ty(root).dtype } else { operand? };
+        let mut meaning = Meaning::new(space(graph, cone, &leaves)?, dtype);
+        for leaf in &leaves {
+            let ty = graph.ty(*leaf);
+            let form = meaning.reader.symbol(ty, is_nonnegative(graph.op(*leaf)));
+            meaning.leaves.push((form, ty.dtype == DType::Bool));
         }
-    }
-
-    fn unary(&mut self, op: Unary, dtype: DType, x: Form) -> Form {
-        let n = &mut self.normalizer;
-        let one = n.number(Number::ONE);
-        match op {
-            Unary::Neg => n.scale(x, Number::int(-1)),
-            Unary::Abs => n.abs(x),
-            Unary::Step => n.step(x),
-            Unary::Square => n.pow(x, Number::int(2)),
-            Unary::Sqrt => n.pow(x, Number::HALF),
-            Unary::Rsqrt => n.pow(x, Number::ratio(-1, 2)),
-            Unary::Recip => n.pow(x, Number::int(-1)),
-            Unary::Exp => n.exp(x),
-            Unary::Expm1 => {
-                let e = n.exp(x);
-                n.subtract(e, one)
-            }
-            Unary::Log => n.log(x),
-            Unary::Log1p => {
-                let sum = n.add(one, x);
-                n.log(sum)
-            }
-            Unary::Tanh => n.tanh(x),
-            Unary::Erf | Unary::Sin => n.odd(op, x),
-            _ => match op.def().definition {
-                Some(definition) => self.definition(op, definition, dtype, x),
-                None => n.opaque(Op::Unary(op), vec![x]),
-            },
+        let mut builder = Writer { graph, constants, written: RecExpr::default(), places: HashMap::new() };
+        for (place, leaf) in leaves.iter().enumerate() {
+            let id = builder.written.add(Term::Leaf(place as u32));
+            builder.places.insert(*leaf, id);
         }
-    }
-
-    /// A named row, read through its definition.
-    fn definition(
-        &mut self,
-        op: Unary,
-        definition: fn(&mut GraphBuilder, Value) -> Value,
-        dtype: DType,
-        x: Form,
-    ) -> Form {
-        let ty = TensorType::scalar(dtype);
-        let key = (Op::Unary(op), vec![x], ty.clone());
-        if let Some(&form) = self.named.get(&key) {
-            return form;
+        builder.write(&mut meaning, root)?;
+        let Writer { written, places, .. } = builder;
+        let mut classes = EGraph::new(meaning);
+        let mut added: Vec<Id> = Vec::new();
+        for term in written.as_ref() {
+            let term = term.clone().map_children(|id| added[usize::from(id)]);
+            added.push(classes.add(term));
         }
-        let mut b = GraphBuilder::new();
-        let input = b.input("x", ty);
-        let root = definition(&mut b, input);
-        let form = self.read(&b.finish([]), &mut HashMap::from([(input, x)]), root);
-        self.named.insert(key, form);
-        form
-    }
-
-    fn binary(&mut self, op: Binary, x: Form, y: Form) -> Form {
-        let n = &mut self.normalizer;
-        match op {
-            Binary::Add => n.add(x, y),
-            Binary::Sub => n.subtract(x, y),
-            Binary::Mul => n.multiply(x, y),
-            Binary::Div => {
-                let inverse = n.pow(y, Number::int(-1));
-                n.multiply(x, inverse)
-            }
-            Binary::Max => n.max(x, y),
-            Binary::Min => n.min(x, y),
-            Binary::Gt | Binary::Lt => {
-                let (larger, smaller) = if op == Binary::Gt { (x, y) } else { (y, x) };
-                let difference = n.subtract(larger, smaller);
-                n.step(difference)
-            }
-            Binary::Pow => match n.as_number(y) {
-                Some(exponent @ Number::Exact(..)) => n.pow(x, exponent),
-                _ => n.opaque(Op::Binary(op), vec![x, y]),
-            },
-            _ => n.opaque(Op::Binary(op), vec![x, y]),
+        classes.rebuild();
+        if !classes.analysis.reader.is_reliable() {
+            return None;
         }
+        let ids: HashMap<Value, Id> =
+            places.iter().map(|(v, place)| (*v, added[usize::from(*place)])).collect();
+        let written = up_to(written, places[&root]);
+        Some(Region { root: ids[&root], classes, written, leaves, ids })
     }
 
-    /// `y + c (x - y)`, where the condition `c` is 0 or 1.
-    fn select(&mut self, operands: &[Form]) -> Form {
-        let n = &mut self.normalizer;
-        let difference = n.subtract(operands[1], operands[2]);
-        let chosen = n.multiply(operands[0], difference);
-        n.add(operands[2], chosen)
+    /// The class of a value of the region.
+    pub(crate) fn class(&self, value: Value) -> Option<Id> {
+        self.ids.get(&value).copied()
     }
 
-    fn composite(&mut self, graph: &Graph, node: &Node, operands: &[Form]) -> Form {
-        let key = (node.op.clone(), operands.to_vec(), graph.ty(node.inputs[0]).clone());
-        if let Some(&form) = self.named.get(&key) {
-            return form;
-        }
-        let body = decomposed(graph, node);
-        let mut known: Forms = body
-            .iter()
-            .filter_map(|(id, node)| match node.op {
-                Op::Input(index) => Some((Value { node: id, result: 0 }, operands[index as usize])),
-                _ => None,
-            })
-            .collect();
-        let form = self.read(&body, &mut known, body.outputs()[0].1);
-        self.named.insert(key, form);
-        form
+    /// Adds a term; the normal form merges it with what it equals.
+    pub(crate) fn add(&mut self, head: Head, operands: &[Id]) -> Id {
+        let id = self.classes.add(Term::Apply(head, operands.into()));
+        self.classes.rebuild();
+        id
+    }
+
+    /// Adds axes of a value.
+    pub(crate) fn axes(&mut self, shape: &Shape, axes: Axes) -> Id {
+        let mask = self.classes.analysis.mask(shape, axes);
+        self.classes.add(Term::Axes(mask))
+    }
+
+    /// True when the root equals this class.
+    pub(crate) fn root_is(&self, id: Id) -> bool {
+        self.classes.find(self.root) == self.classes.find(id)
+    }
+
+    /// Runs the rules, a few times; gives the names of those that fired, in order.
+    pub(crate) fn saturate(mut self) -> (Region, Vec<&'static str>) {
+        let runner: Runner<Term, Meaning> =
+            Runner::new(Meaning::new(Shape::of(&[]), self.classes.analysis.dtype))
+                .with_egraph(self.classes)
+                .with_iter_limit(3)
+                .with_node_limit(NODE_LIMIT)
+                .with_scheduler(SimpleScheduler)
+                .run(REWRITES.iter());
+        let fired = |name: &str| {
+            runner
+                .iterations
+                .iter()
+                .any(|i| i.applied.iter().any(|(rule, _)| rule.as_str().split('#').next() == Some(name)))
+        };
+        let fired: Vec<&'static str> =
+            super::rules::RULES.iter().map(|rule| rule.name).filter(|name| fired(name)).collect();
+        self.classes = runner.egraph;
+        (self, fired)
     }
 }
 
-/// True for nodes that are read; the results of others are symbols.
-pub fn has_algebra(graph: &Graph, node: &Node) -> bool {
-    let float = |dtype: DType| dtype.is_float();
-    let operand = || graph.ty(node.inputs[0]);
-    match &node.op {
-        Op::Const(_, dtype) | Op::Size(_, dtype) => float(*dtype),
-        Op::Unary(_) | Op::Reduce(..) => float(operand().dtype),
-        Op::Binary(_) => float(operand().dtype),
-        Op::Select | Op::StopGradient => float(node.types[0].dtype),
-        Op::Cast(to) => float(*to) && operand().dtype == DType::Bool,
-        Op::Reshape(shape) => same_but_leading_ones(shape, &operand().shape),
-        Op::Broadcast(_) => true,
-        Op::Composite(op, _) => *op != Composite::ArgMax,
+/// The beginning of an expression, up to one of its terms.
+fn up_to(expression: RecExpr<Term>, last: Id) -> RecExpr<Term> {
+    RecExpr::from(expression.as_ref()[..=usize::from(last)].to_vec())
+}
+
+/// The index space: along each axis from the last, the one extent that is not 1.
+fn space(graph: &Graph, cone: &Cone, leaves: &[Value]) -> Option<Shape> {
+    let values = cone.nodes.iter().map(|&node| Value { node, result: 0 }).chain(leaves.iter().copied());
+    let mut extents: Vec<Extent> = Vec::new();
+    for shape in values.map(|v| &graph.ty(v).shape) {
+        for place in 0..shape.rank() {
+            let extent = shape[shape.rank() - 1 - place];
+            if extents.len() == place {
+                extents.push(extent);
+            } else if extents[place].is_one() {
+                extents[place] = extent;
+            } else if !extent.is_one() && extent != extents[place] {
+                return None;
+            }
+        }
+    }
+    extents.reverse();
+    Some(Shape(extents.into_iter().collect()))
+}
+
+fn is_nonnegative(op: &Op) -> bool {
+    match op {
+        Op::Unary(op) => op.def().range.0 >= 0.0,
         _ => false,
     }
 }
 
-/// True when two shapes differ in leading axes of size 1 only.
-fn same_but_leading_ones(x: &Shape, y: &Shape) -> bool {
-    let significant = |shape: &Shape| {
-        let from = shape.0.iter().position(|extent| !extent.is_one()).unwrap_or(shape.rank());
-        shape.0[from..].to_vec()
-    };
-    significant(x) == significant(y)
+/// Writes a cone as an expression.
+struct Writer<'g> {
+    graph: &'g Graph,
+    constants: &'g Constants,
+    written: RecExpr<Term>,
+    places: HashMap<Value, Id>,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, meaning: &mut Meaning, value: Value) -> Option<Id> {
+        if let Some(&known) = self.places.get(&value) {
+            return Some(known);
+        }
+        let graph = self.graph;
+        let node = graph.node(value.node);
+        debug_assert!(self.constants.contains(value.node) || super::reader::has_algebra(graph, node));
+        let operands: Option<Vec<Id>> = node.inputs.iter().map(|&v| self.write(meaning, v)).collect();
+        let id = self.term(meaning, node, &operands?)?;
+        self.places.insert(value, id);
+        Some(id)
+    }
+
+    fn term(&mut self, meaning: &mut Meaning, node: &Node, operands: &[Id]) -> Option<Id> {
+        let head = match &node.op {
+            Op::Const(number, _) => return Some(self.written.add(Term::Number(*number))),
+            Op::Size(extent, _) => return Some(self.written.add(Term::Size(*extent))),
+            Op::Reshape(_) | Op::Broadcast(_) => return Some(operands[0]),
+            Op::Cast(_) => Head::Indicator,
+            Op::Unary(op) => Head::Unary(*op),
+            Op::Binary(op) => Head::Binary(*op),
+            Op::Select => Head::Select,
+            Op::StopGradient => Head::StopGradient,
+            Op::Reduce(op, axes) => {
+                return Some(self.over_axes(meaning, node, Head::Reduce(*op), *axes, operands));
+            }
+            Op::Composite(op, attrs) => {
+                let head = Head::Composite(*op, Settings::of(attrs));
+                return Some(self.over_axes(meaning, node, head, attrs.axes, operands));
+            }
+            _ => return None,
+        };
+        Some(self.written.add(Term::Apply(head, operands.into())))
+    }
+
+    fn over_axes(
+        &mut self,
+        meaning: &mut Meaning,
+        node: &Node,
+        head: Head,
+        axes: Axes,
+        operands: &[Id],
+    ) -> Id {
+        let mask = meaning.mask(&self.graph.ty(node.inputs[0]).shape, axes);
+        let axes = self.written.add(Term::Axes(mask));
+        let all = std::iter::once(axes).chain(operands.iter().copied()).collect();
+        self.written.add(Term::Apply(head, all))
+    }
+}
+
+/// An extracted expression, apart from the e-graph: axes are those of the whole index space.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe {
+    terms: Vec<Term>,
+    space: Shape,
+    dtype: DType,
+}
+
+impl Recipe {
+    /// Frees an expression from its region.
+    pub(crate) fn new(region: &Region, expression: &RecExpr<Term>) -> Recipe {
+        let meaning = &region.classes.analysis;
+        let free = |term: &Term| match term {
+            Term::Axes(mask) => Term::Axes(meaning.axes(*mask).mask().into()),
+            other => other.clone(),
+        };
+        let terms = expression.as_ref().iter().map(free).collect();
+        Recipe { terms, space: meaning.space.clone(), dtype: meaning.dtype }
+    }
+
+    /// An expression over axes of a space, whose leaves are its operands.
+    pub(crate) fn free(expression: &RecExpr<Term>, space: Shape, dtype: DType) -> Recipe {
+        Recipe { terms: expression.as_ref().to_vec(), space, dtype }
+    }
+
+    /// The op at the root, in one word; none for a leaf or a number.
+    pub(crate) fn head(&self) -> Option<Head> {
+        match self.terms.last()? {
+            Term::Apply(head, _) => Some(*head),
+            _ => None,
+        }
+    }
+
+    /// Builds the expression on these leaves, with this type.
+    pub(crate) fn emit(&self, b: &mut GraphBuilder, leaves: &[Value], ty: &TensorType) -> Option<Value> {
+        let mut value = self.value(b, leaves)?;
+        if b.ty(value).rank() > ty.rank() {
+            value = b.apply(Op::Reshape(ty.shape.clone()), &[value]).ok()?;
+        }
+        if b.ty(value).shape != ty.shape {
+            value = b.apply(Op::Broadcast(ty.shape.clone()), &[value]).ok()?;
+        }
+        (b.ty(value) == ty).then_some(value)
+    }
+
+    /// Builds the expression on these leaves, in the shape that comes about.
+    pub(crate) fn value(&self, b: &mut GraphBuilder, leaves: &[Value]) -> Option<Value> {
+        let mut values: Vec<Option<Value>> = Vec::new();
+        for term in &self.terms {
+            let value = self.build(b, leaves, term, &values)?;
+            values.push(value);
+        }
+        *values.last()?
+    }
+
+    /// One term; `Some(None)` for axes, which are no value.
+    fn build(
+        &self,
+        b: &mut GraphBuilder,
+        leaves: &[Value],
+        term: &Term,
+        values: &[Option<Value>],
+    ) -> Option<Option<Value>> {
+        let (head, operands) = match term {
+            Term::Leaf(place) => return Some(Some(leaves[*place as usize])),
+            Term::Number(number) => return Some(Some(b.op(Op::Const(*number, self.dtype), &[]))),
+            Term::Size(extent) => return Some(Some(b.size(*extent, self.dtype))),
+            Term::Axes(_) => return Some(None),
+            Term::Apply(head, operands) => (head, operands),
+        };
+        let mut inputs: Vec<Value> = operands.iter().filter_map(|id| values[usize::from(*id)]).collect();
+        let op = match head {
+            Head::Unary(op) => Op::Unary(*op),
+            Head::Binary(op) => Op::Binary(*op),
+            Head::Select => Op::Select,
+            Head::Indicator => Op::Cast(self.dtype),
+            Head::StopGradient => Op::StopGradient,
+            Head::Reduce(_) | Head::Composite(..) => {
+                let Term::Axes(mask) = self.terms[usize::from(operands[0])] else { return None };
+                let axes = Axes::from_mask(mask as u32);
+                inputs[0] = self.spread(b, inputs[0], axes)?;
+                let missing = self.space.rank() - b.ty(inputs[0]).rank();
+                let axes = Axes::new(axes.iter().map(|axis| axis - missing));
+                match head {
+                    Head::Reduce(op) => Op::Reduce(*op, axes),
+                    Head::Composite(op, settings) => Op::Composite(*op, settings.over(axes)),
+                    _ => return None,
+                }
+            }
+        };
+        if let Ok(value) = b.apply(op.clone(), &inputs) {
+            return Some(Some(value));
+        }
+        let aligned: Option<Vec<Value>> = inputs.iter().map(|&v| self.align(b, v)).collect();
+        b.apply(op, &aligned?).ok().map(Some)
+    }
+
+    /// Makes a value vary along these axes of the index space in name.
+    fn spread(&self, b: &mut GraphBuilder, x: Value, axes: Axes) -> Option<Value> {
+        let shape = b.ty(x).shape.clone();
+        let missing = self.space.rank() - shape.rank();
+        let short = |axis: usize| axis < missing || shape[axis - missing] != self.space[axis];
+        if !axes.iter().any(short) {
+            return Some(x);
+        }
+        let aligned = self.align(b, x)?;
+        let mut extents = b.ty(aligned).shape.0.clone();
+        axes.iter().for_each(|axis| extents[axis] = self.space[axis]);
+        b.apply(Op::Broadcast(Shape(extents)), &[aligned]).ok()
+    }
+
+    /// Adds leading axes of size 1 up to the rank of the index space; scalars stay scalars.
+    fn align(&self, b: &mut GraphBuilder, x: Value) -> Option<Value> {
+        let shape = b.ty(x).shape.clone();
+        let missing = self.space.rank() - shape.rank();
+        if missing == 0 || shape.rank() == 0 {
+            return Some(x);
+        }
+        let ones = std::iter::repeat_n(Extent::ONE, missing);
+        b.apply(Op::Reshape(Shape(ones.chain(shape.0.iter().copied()).collect())), &[x]).ok()
+    }
 }

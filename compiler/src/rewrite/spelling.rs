@@ -1,84 +1,81 @@
-//! Test support: graphs from s-expressions such as `(mul x (rsqrt (add (mean @1 (square x)) 1e-6)))`.
+//! Graphs from s-expressions such as `(mul x (rsqrt (add (mean @1 (square x)) 1e-6)))`: the
+//! examples of rules, and spellings in tests.
 //!
 //! Names are inputs, `@1,2` are axes and apply to the op around them, numbers are constants.
+//! Reductions are `reduce_sum`, `reduce_max`, ...
 
-use evenkeel_ir::op::{Attrs, Binary, Composite, Unary};
-use evenkeel_ir::{Axes, DType, Graph, GraphBuilder, Op, Reduce, Shape, TensorType, Value};
+use super::language::Head;
+use evenkeel_ir::op::{Attrs, Real};
+use evenkeel_ir::{Axes, DType, Graph, GraphBuilder, Op, Shape, TensorType, Value};
 use std::collections::HashMap;
 
-/// Inputs of a test graph by name and sizes.
-pub type Inputs<'a> = &'a [(&'a str, &'a [usize])];
+/// Inputs of a graph by name and sizes.
+pub(crate) type Inputs<'a> = &'a [(&'a str, &'a [usize])];
 
 /// A graph whose output `y` is the expression.
-pub fn graph(inputs: Inputs, expression: &str) -> Graph {
+pub(crate) fn graph(inputs: Inputs, expression: &str) -> Result<Graph, String> {
     let mut b = GraphBuilder::new();
-    let named = inputs
-        .iter()
-        .map(|(name, sizes)| {
-            (name.to_string(), b.input(*name, TensorType::new(DType::F32, Shape::of(sizes))))
-        })
-        .collect();
+    let ty = |sizes: &[usize]| TensorType::new(DType::F32, Shape::of(sizes));
+    let named = inputs.iter().map(|(name, sizes)| (*name, b.input(*name, ty(sizes)))).collect();
     let text = expression.replace('(', " ( ").replace(')', " ) ");
-    let mut tokens = text.split_whitespace();
-    let root = parse(&mut b, &named, &mut tokens).expect("an expression");
-    b.finish([("y".to_string(), root)])
+    let mut reader = Reader { b, named, tokens: text.split_whitespace() };
+    let root = reader.value()?.ok_or("an expression ends too early")?;
+    Ok(reader.b.finish([("y".to_string(), root)]))
 }
 
-fn parse<'t>(
-    b: &mut GraphBuilder,
-    inputs: &HashMap<String, Value>,
-    tokens: &mut impl Iterator<Item = &'t str>,
-) -> Option<Value> {
-    let token = tokens.next()?;
-    if token == ")" {
-        return None;
-    }
-    if token != "(" {
-        let number =
-            |b: &mut GraphBuilder| b.number(inputs[&"x".to_string()], token.parse().expect("a number"));
-        return Some(inputs.get(token).copied().unwrap_or_else(|| number(b)));
-    }
-    let name = tokens.next()?;
-    let mut axes = Axes::NONE;
-    if ["sum", "rmax", "mean", "var", "softmax", "log_softmax", "logsumexp", "center"].contains(&name) {
-        let list = tokens.next()?.trim_start_matches('@');
-        axes = Axes::new(list.split(',').map(|axis| axis.parse::<usize>().expect("an axis")));
-    }
-    let mut operands = Vec::new();
-    while let Some(operand) = parse(b, inputs, tokens) {
-        operands.push(operand);
-    }
-    Some(apply(b, name, axes, &operands))
+struct Reader<'t> {
+    b: GraphBuilder,
+    named: HashMap<&'t str, Value>,
+    tokens: std::str::SplitWhitespace<'t>,
 }
 
-fn apply(b: &mut GraphBuilder, name: &str, axes: Axes, operands: &[Value]) -> Value {
-    match name {
-        "rmax" => b.reduce(Reduce::Max, operands[0], axes),
-        "sum" => b.sum(operands[0], axes),
-        "stop" => b.stop_gradient(operands[0]),
-        "select" => b.op(Op::Select, operands),
-        "size" => {
-            let extent = b.ty(operands[0]).shape.elements();
-            b.size(extent, DType::F32)
+impl Reader<'_> {
+    /// The next value; none at a closing parenthesis.
+    fn value(&mut self) -> Result<Option<Value>, String> {
+        let token = self.tokens.next().ok_or("a parenthesis is open")?;
+        if token == ")" {
+            return Ok(None);
         }
-        // written out, so that nothing is recognized before the compiler looks
-        "mean" => {
-            let total = b.sum(operands[0], axes);
-            let count = b.ty(operands[0]).shape.extent_of(&axes);
-            let n = b.size(count, DType::F32);
-            b.div(total, n)
+        if token != "(" {
+            return self.leaf(token).map(Some);
         }
-        "var" => {
-            let mean = apply(b, "mean", axes, operands);
-            let center = b.sub(operands[0], mean);
-            let square = b.mul(center, center);
-            apply(b, "mean", axes, &[square])
+        let name = self.tokens.next().ok_or("a parenthesis is open")?;
+        let mut rest = self.tokens.clone();
+        let mut axes = None;
+        if let Some(list) = rest.next().and_then(|token| token.strip_prefix('@')) {
+            let numbers: Result<Vec<usize>, _> = list.split(',').map(str::parse).collect();
+            axes = Some(Axes::new(numbers.map_err(|_| format!("@{list} are no axes"))?));
+            self.tokens = rest;
         }
-        _ => match (Unary::from_name(name), Binary::from_name(name), Composite::from_name(name)) {
-            (Some(op), ..) => b.unary(op, operands[0]),
-            (_, Some(op), _) => b.binary(op, operands[0], operands[1]),
-            (_, _, Some(op)) => b.composite(op, operands, Attrs::over(axes)),
-            _ => panic!("unknown op {name}"),
-        },
+        let mut operands = Vec::new();
+        while let Some(operand) = self.value()? {
+            operands.push(operand);
+        }
+        self.apply(name, axes, &operands).map(Some)
+    }
+
+    fn leaf(&mut self, token: &str) -> Result<Value, String> {
+        if let Some(value) = self.named.get(token) {
+            return Ok(*value);
+        }
+        let number: f64 = token.parse().map_err(|_| format!("{token} is neither an input nor a number"))?;
+        Ok(self.b.op(Op::Const(Real::new(number), DType::F32), &[]))
+    }
+
+    fn apply(&mut self, name: &str, axes: Option<Axes>, operands: &[Value]) -> Result<Value, String> {
+        let count = operands.len() + usize::from(axes.is_some());
+        let head =
+            Head::from_name(name, count).ok_or_else(|| format!("{name} is no op of {count} operands"))?;
+        let op = match (head, axes) {
+            (Head::Unary(op), None) => Op::Unary(op),
+            (Head::Binary(op), None) => Op::Binary(op),
+            (Head::Select, None) => Op::Select,
+            (Head::Indicator, None) => Op::Cast(DType::F32),
+            (Head::StopGradient, None) => Op::StopGradient,
+            (Head::Reduce(op), Some(axes)) => Op::Reduce(op, axes),
+            (Head::Composite(op, _), Some(axes)) => Op::Composite(op, Attrs::over(axes)),
+            _ => return Err(format!("{name}: axes are missing, or too many")),
+        };
+        self.b.apply(op, operands).map_err(|error| error.to_string())
     }
 }

@@ -99,6 +99,12 @@ impl Normalizer {
         (index < AxisMask::BITS as usize).then(|| 1 << index)
     }
 
+    /// The bit of an axis that was met before; none for others and for extent 1.
+    pub fn known_axis(&self, from_last: usize, extent: Extent) -> Option<AxisMask> {
+        let index = self.axes.iter().position(|&axis| axis == (from_last, extent))?;
+        (index < AxisMask::BITS as usize).then(|| 1 << index)
+    }
+
     pub(super) fn extent(&self, axes: AxisMask) -> Extent {
         let member =
             |(bit, &(_, extent)): (usize, &(usize, Extent))| (axes >> bit & 1 == 1).then_some(extent);
@@ -175,6 +181,16 @@ impl Normalizer {
     pub fn is_nonnegative(&self, form: Form) -> bool {
         let terms = &self.forms[form.0 as usize];
         terms.iter().all(|(product, factor)| factor.is_positive() && self.product_nonnegative(product))
+    }
+
+    /// True when a form is known to be above zero everywhere.
+    pub fn is_positive(&self, form: Form) -> bool {
+        let never_zero = |(product, _): &Term| {
+            product
+                .iter()
+                .all(|(atom, _)| matches!(self.fact(*atom).atom, Atom::Exp(_) | Atom::Prime(_) | Atom::Pi))
+        };
+        self.is_nonnegative(form) && self.forms[form.0 as usize].iter().any(never_zero)
     }
 
     /// A number.

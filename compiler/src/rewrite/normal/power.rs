@@ -197,9 +197,21 @@ impl Normalizer {
         let inverse = self.product(inverse, Number::ONE);
         let base = self.multiply(x, inverse);
         let lead = self.lead(base);
-        let factor = if integral { lead } else { lead.abs() };
+        let sign = if integral && !self.orientation(base).is_positive() { -1 } else { 1 };
+        let factor = lead.abs().mul(Number::int(sign));
         let base = self.scale(base, factor.recip());
         Factored { factor, content, base }
+    }
+
+    /// A coefficient whose sign is that of the sum where there is no better guess: the number's
+    /// (an eps), else that of a term that is never negative (a sum of squares), else the first.
+    /// Radicands keep their sign under it, so integral and other powers share one base.
+    fn orientation(&self, x: Form) -> Number {
+        let terms = self.terms(x);
+        let odd = |(atom, e): &(AtomId, Number)| !e.is_even() && self.fact(*atom).nonnegative;
+        let number = terms.iter().find(|(product, _)| product.is_empty());
+        let square = || terms.iter().find(|(p, _)| self.product_nonnegative(p) && p.iter().any(odd));
+        number.or_else(square).or(terms.first()).map_or(Number::ONE, |term| term.1)
     }
 
     /// The smallest exponent of every atom over all terms of a sum.

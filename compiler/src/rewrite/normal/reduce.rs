@@ -76,6 +76,11 @@ impl Normalizer {
         if self.as_number(x).is_some() {
             return self.opaque(Op::Unary(Unary::Step), vec![x]);
         }
+        let negative = self.scale(x, Number::int(-1));
+        if self.is_positive(x) || self.is_positive(negative) {
+            let above = self.is_positive(x);
+            return self.number(if above { Number::ONE } else { Number::ZERO });
+        }
         let (_, lead) = self.primitive(x);
         let inside = self.scale(x, lead.abs().recip());
         self.opaque(Op::Unary(Unary::Step), vec![inside])
@@ -89,6 +94,14 @@ impl Normalizer {
 
     /// The larger of two.
     pub fn max(&mut self, x: Form, y: Form) -> Form {
+        let difference = self.subtract(x, y);
+        let opposite = self.scale(difference, Number::int(-1));
+        if self.is_nonnegative(difference) {
+            return x;
+        }
+        if self.is_nonnegative(opposite) {
+            return y;
+        }
         match (self.as_number(x), self.as_number(y)) {
             (Some(a), Some(b)) => self.number(if a.order(b).is_ge() { a } else { b }),
             (None, Some(knot)) => self.max_with_number(x, knot),

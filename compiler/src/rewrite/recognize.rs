@@ -1,0 +1,349 @@
+//! Finds named ops in graphs that spell them out.
+//!
+//! Every node is visited after its operands. The region above it becomes an e-graph: rules add
+//! what they know, proposals for what the node may be are merged with it where the normal form
+//! says so, and the cheapest expression replaces it. Inner statistics that no one else reads
+//! vanish with the nodes that spelled them. Regions of one structure are solved once. Invariant:
+//! a replaced node has the type of the node it replaces and equals it as a function of the
+//! region's leaves. Start at [`recognize`].
+
+use super::activation;
+use super::cone::{Cone, Constants, Entry};
+use super::extract::extract;
+use super::language::{Head, Settings};
+use super::reader::has_algebra;
+use super::region::{Recipe, Region};
+use super::rules::OPS_OF_RULES;
+use super::statistic;
+use crate::CompileError;
+use crate::pipeline::verified;
+use evenkeel_ir::op::{Composite, EpsKind};
+use evenkeel_ir::{Graph, GraphBuilder, NodeId, Op, Place, Provenance, Value};
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+/// A graph in terms of named ops, and what was found.
+#[derive(Clone, Debug)]
+pub struct Recognized {
+    /// The graph.
+    pub graph: Graph,
+    /// The named ops that were spelled out, in order.
+    pub found: Vec<Found>,
+}
+
+/// A named op that was spelled out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The op with its attributes.
+    pub what: String,
+    /// The ops of the user that it stands for.
+    pub from: Vec<&'static str>,
+    /// Rules that fired on the way.
+    pub rules: Vec<&'static str>,
+    /// Cost before and after, in flops and passes of one element.
+    pub cost: (f64, f64),
+    /// Where its last op was written.
+    pub place: Option<Place>,
+    /// The module that was running.
+    pub path: Option<Arc<str>>,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} from {}", self.what, self.from.join(", "))?;
+        if let Some(place) = &self.place {
+            write!(f, " at {place}")?;
+        }
+        if let Some(path) = &self.path {
+            write!(f, " (in {path})")?;
+        }
+        if !self.rules.is_empty() {
+            write!(f, "; rules: {}", self.rules.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// Rewrites spellings to the named ops that they mean.
+///
+/// Takes and leaves a verified graph; inputs and outputs keep their order, names and types. What
+/// is recognized as a named op gets its stable kernel and its derivative at kinks.
+///
+/// # Errors
+/// Bugs of this pass.
+pub fn recognize(graph: &Graph) -> Result<Recognized, CompileError> {
+    let mut work = Work::default();
+    let mut values: HashMap<Value, Value> = HashMap::new();
+    for (id, node) in graph.iter() {
+        work.b.set_provenance(graph.provenance(id).clone());
+        let operands: Vec<Value> = node.inputs.iter().map(|v| values[v]).collect();
+        let value = match node.op {
+            Op::Input(index) => {
+                let input = &graph.inputs()[index as usize];
+                work.b.input(input.name.clone(), input.ty.clone())
+            }
+            ref op => work
+                .b
+                .apply(op.clone(), &operands)
+                .map_err(|source| CompileError::Pass { pass: "recognize", source })?,
+        };
+        let better = work.visit(value, graph.provenance(id));
+        for result in 0..node.types.len() as u32 {
+            let new = if result == 0 { better } else { Value { result, ..value } };
+            values.insert(Value { node: id, result }, new);
+        }
+    }
+    let outputs = graph.outputs().iter().map(|(name, v)| (name.clone(), values[v])).collect();
+    work.finish(outputs)
+}
+
+/// What replaces the root of a region, in terms of the values of its structure.
+#[derive(Clone, Debug)]
+struct Solution {
+    recipe: Recipe,
+    /// For each leaf, its number in the structure.
+    leaves: Vec<u32>,
+    rules: Vec<&'static str>,
+    cost: (f64, f64),
+}
+
+#[derive(Default)]
+struct Work {
+    b: GraphBuilder,
+    constants: Constants,
+    memo: HashMap<Vec<Entry>, Option<Solution>>,
+    found: HashMap<NodeId, Found>,
+}
+
+impl Work {
+    /// The value that stands for a node from now on.
+    fn visit(&mut self, value: Value, from: &Provenance) -> Value {
+        self.constants.update(self.b.graph());
+        let graph = self.b.graph();
+        let node = graph.node(value.node);
+        if self.constants.contains(value.node)
+            || !has_algebra(graph, node)
+            || graph.ty(value).shape.elements().known() == Some(0)
+        {
+            return value;
+        }
+        let cone = Cone::above(graph, &self.constants, value.node);
+        let (structure, values) = cone.structure(graph, &self.constants);
+        if !self.memo.contains_key(&structure) {
+            let solution = solve(graph, &self.constants, &cone, &values);
+            self.memo.insert(structure.clone(), solution);
+        }
+        match self.memo[&structure].clone() {
+            Some(solution) => self.replace(value, &cone, &values, solution, from).unwrap_or(value),
+            None => value,
+        }
+    }
+
+    fn replace(
+        &mut self,
+        value: Value,
+        cone: &Cone,
+        values: &[Value],
+        solution: Solution,
+        from: &Provenance,
+    ) -> Option<Value> {
+        let leaves: Vec<Value> = solution.leaves.iter().map(|&number| values[number as usize]).collect();
+        let ty = self.b.ty(value).clone();
+        let ops = written_ops(self.b.graph(), cone, &leaves, &self.found);
+        let new = solution.recipe.emit(&mut self.b, &leaves, &ty)?;
+        self.constants.update(self.b.graph());
+        if let Some(what) = describe(self.b.graph(), new, solution.recipe.head()) {
+            let Provenance { place, path } = from.clone();
+            let found = Found { what, from: ops, rules: solution.rules, cost: solution.cost, place, path };
+            self.found.insert(new.node, found);
+        }
+        Some(new)
+    }
+
+    /// Drops what no output needs.
+    fn finish(self, outputs: Vec<(String, Value)>) -> Result<Recognized, CompileError> {
+        let Work { b, found, .. } = self;
+        let graph = b.finish(outputs);
+        let live = graph.reachable(graph.outputs().iter().map(|(_, v)| *v));
+        let mut pruned = GraphBuilder::new();
+        let mut values: HashMap<Value, Value> = HashMap::new();
+        for (id, node) in graph.iter() {
+            if !live[id.0 as usize] && !matches!(node.op, Op::Input(_)) {
+                continue;
+            }
+            pruned.set_provenance(graph.provenance(id).clone());
+            let operands: Vec<Value> = node.inputs.iter().map(|v| values[v]).collect();
+            let value = match node.op {
+                Op::Input(index) => {
+                    let input = &graph.inputs()[index as usize];
+                    pruned.input(input.name.clone(), input.ty.clone())
+                }
+                ref op => pruned
+                    .apply(op.clone(), &operands)
+                    .map_err(|source| CompileError::Pass { pass: "recognize", source })?,
+            };
+            for result in 0..node.types.len() as u32 {
+                values.insert(Value { node: id, result }, Value { result, ..value });
+            }
+        }
+        let outputs: Vec<_> = graph.outputs().iter().map(|(name, v)| (name.clone(), values[v])).collect();
+        let mut kept: Vec<(NodeId, Found)> =
+            found.into_iter().filter(|(id, _)| live[id.0 as usize]).collect();
+        kept.sort_by_key(|(id, _)| *id);
+        let graph = verified("recognize", pruned.finish(outputs))?;
+        Ok(Recognized { graph, found: kept.into_iter().map(|(_, found)| found).collect() })
+    }
+}
+
+/// Names of the user's ops between the leaves and the root, in order, each once; those of parts
+/// that were recognized before included.
+fn written_ops(
+    graph: &Graph,
+    cone: &Cone,
+    leaves: &[Value],
+    found: &HashMap<NodeId, Found>,
+) -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = Vec::new();
+    let mut pending = vec![cone.root];
+    let mut seen = Vec::new();
+    while let Some(id) = pending.pop() {
+        let is_leaf = leaves.iter().any(|leaf| leaf.node == id);
+        if seen.contains(&id) || is_leaf || !has_algebra(graph, graph.node(id)) {
+            continue;
+        }
+        seen.push(id);
+        pending.extend(graph.node(id).inputs.iter().map(|v| v.node));
+    }
+    seen.sort();
+    for id in seen {
+        let node = graph.node(id);
+        let own = [node.op.name()];
+        let all: &[&'static str] = found.get(&id).map_or(&own, |found| &found.from);
+        for name in all.iter().filter(|name| !matches!(**name, "const" | "size" | "broadcast")) {
+            if !names.contains(name) {
+                names.push(name);
+            }
+        }
+    }
+    names
+}
+
+/// `layer_norm over axes 1, eps 1e-5 inside the root, divisor n`
+fn describe(graph: &Graph, value: Value, head: Option<Head>) -> Option<String> {
+    match (graph.op(value), head?) {
+        (Op::Composite(op, attrs), _) => {
+            let axes: Vec<String> = attrs.axes.iter().map(|axis| axis.to_string()).collect();
+            let mut text = format!("{} over axes {}", op.name(), axes.join(", "));
+            let reads = |attr| op.def().attrs.contains(&attr);
+            if reads(evenkeel_ir::op::Attr::Eps) {
+                let place = match attrs.eps_kind {
+                    EpsKind::Inside => "inside the root",
+                    EpsKind::Outside => "outside the root",
+                    EpsKind::Clamp => "as a clamp",
+                };
+                text += &format!(", eps {:e} {place}", attrs.eps.get());
+            }
+            if reads(evenkeel_ir::op::Attr::Correction) {
+                text += if attrs.correction == 0 { ", divisor n" } else { ", divisor n - 1" };
+            }
+            Some(text)
+        }
+        (Op::Unary(op), _) => Some(op.name().to_string()),
+        _ => None,
+    }
+}
+
+/// Looks for something better than what the cone says.
+fn solve(graph: &Graph, constants: &Constants, cone: &Cone, values: &[Value]) -> Option<Solution> {
+    let attempts: [fn(&Graph, &Constants, &Cone) -> Option<(Region, Vec<&'static str>)>; 3] =
+        [by_rules, as_activation, as_statistic];
+    attempts.iter().find_map(|attempt| {
+        let (region, rules) = attempt(graph, constants, cone)?;
+        let (expression, before, after) = extract(&region.classes, &region.written, region.root);
+        if after >= before - 1e-9 {
+            return None;
+        }
+        let number = |leaf: &Value| values.iter().position(|v| v == leaf).map(|place| place as u32);
+        let leaves: Option<Vec<u32>> = region.leaves.iter().map(number).collect();
+        Some(Solution {
+            recipe: Recipe::new(&region, &expression),
+            leaves: leaves?,
+            rules,
+            cost: (before, after),
+        })
+    })
+}
+
+/// Runs the rules over the whole cone, if the ops of one of them are all there.
+fn by_rules(graph: &Graph, constants: &Constants, cone: &Cone) -> Option<(Region, Vec<&'static str>)> {
+    let root = graph.node(cone.root).op.name();
+    let present: HashSet<&str> = cone.nodes.iter().map(|id| graph.node(*id).op.name()).collect();
+    let applies = |ops: &Vec<&str>| ops[0] == root && ops.iter().all(|op| present.contains(op));
+    if !OPS_OF_RULES.iter().any(applies) {
+        return None;
+    }
+    let (region, fired) = Region::whole(graph, constants, cone)?.saturate();
+    (!fired.is_empty()).then_some((region, fired))
+}
+
+/// True for ops that stand for nothing larger. A mean may be a variance.
+fn is_named(op: &Op) -> bool {
+    match op {
+        Op::Unary(op) => op.def().definition.is_some(),
+        Op::Composite(op, _) => *op != Composite::Mean,
+        _ => false,
+    }
+}
+
+/// Proposes named functions of one element.
+fn as_activation(graph: &Graph, constants: &Constants, cone: &Cone) -> Option<(Region, Vec<&'static str>)> {
+    if is_named(&graph.node(cone.root).op) {
+        return None;
+    }
+    activation::proposals(graph, constants, cone).into_iter().find_map(|(op, x)| {
+        let cut = cone.cut(graph, constants, x)?;
+        let mut region = Region::between(graph, constants, cone, x, &cut)?;
+        let operand = region.class(x)?;
+        let proposed = region.add(Head::Unary(op), &[operand]);
+        if region.root_is(proposed) {
+            return Some((region, vec![]));
+        }
+        if !activation::equal_by_cases(graph, constants, cone, op, x) {
+            return None;
+        }
+        region.classes.union(region.root, proposed);
+        region.classes.rebuild();
+        Some((region, vec!["cases-by-sign"]))
+    })
+}
+
+/// Proposes composites.
+fn as_statistic(graph: &Graph, constants: &Constants, cone: &Cone) -> Option<(Region, Vec<&'static str>)> {
+    let root = Value { node: cone.root, result: 0 };
+    if is_named(graph.op(root)) {
+        return None;
+    }
+    statistic::sites(graph, cone).into_iter().find_map(|site| {
+        let cut = cone.cut(graph, constants, site.x)?;
+        let proposals = statistic::proposals(graph, constants, cone, &site, &cut);
+        if proposals.is_empty() {
+            return None;
+        }
+        let mut region = Region::between(graph, constants, cone, site.x, &cut)?;
+        let axes = region.axes(&graph.ty(site.x).shape, site.axes);
+        for (op, attrs, operands) in proposals {
+            if *graph.op(root) == Op::Composite(op, attrs) {
+                continue;
+            }
+            let ids: Option<Vec<_>> = operands.iter().map(|v| region.class(*v)).collect();
+            let Some(ids) = ids else { continue };
+            let all: Vec<_> = std::iter::once(axes).chain(ids).collect();
+            let proposed = region.add(Head::Composite(op, Settings::of(&attrs)), &all);
+            if region.root_is(proposed) {
+                return Some((region, vec![]));
+            }
+        }
+        None
+    })
+}

@@ -1,0 +1,277 @@
+//! Rewrite rules as data, and how egg runs them.
+//!
+//! Ring, power, exponential and linear-reduction identities are never rules: the normal form owns
+//! them. A rule is a fact, a case split, a clamp or a cast. Operands of commuting ops match in
+//! either order. The rows are in [`super::rules`]; `check` measures what they claim.
+
+use super::language::{Classes, Facts, Meaning, Term};
+use egg::{ENodeOrVar, Id, Language, Pattern, PatternAst, RecExpr, Rewrite, Subst, Var};
+use std::fmt;
+
+/// How far the two sides of a rule may differ in floating point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// Bit for bit, NaN and infinities included.
+    Exact,
+    /// Up to rounding of reordered arithmetic.
+    Reassociates,
+    /// Equal unless an operand or a step of either side is NaN, infinite or overflows.
+    Finite,
+    /// Up to a stated approximation.
+    Approximate,
+}
+
+impl Tier {
+    /// Its name in listings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::Exact => "exact",
+            Tier::Reassociates => "reassociates",
+            Tier::Finite => "finite",
+            Tier::Approximate => "approximate",
+        }
+    }
+}
+
+/// A condition on what a pattern variable was bound to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Guard {
+    /// The value is never negative.
+    Nonnegative(&'static str),
+    /// The value is a constant in this closed interval.
+    Between(&'static str, f64, f64),
+}
+
+/// The value bound to `variable` is never negative.
+pub const fn nonnegative(variable: &'static str) -> Guard {
+    Guard::Nonnegative(variable)
+}
+
+/// The value bound to `variable` is a constant of at least `low` and at most `high`.
+pub const fn between(variable: &'static str, low: f64, high: f64) -> Guard {
+    Guard::Between(variable, low, high)
+}
+
+impl fmt::Display for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Guard::Nonnegative(variable) => write!(f, "{variable} >= 0"),
+            Guard::Between(variable, low, high) => write!(f, "{low} <= {variable} <= {high}"),
+        }
+    }
+}
+
+/// One rewrite rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// Its unique name.
+    pub name: &'static str,
+    /// What it matches.
+    pub lhs: &'static str,
+    /// What that equals.
+    pub rhs: &'static str,
+    /// When.
+    pub guards: &'static [Guard],
+    /// The float contract.
+    pub tier: Tier,
+    /// An expression in which it fires.
+    pub example: &'static str,
+    /// An expression in which it must not.
+    pub fails_when: &'static str,
+    /// Who writes this.
+    pub source: &'static str,
+}
+
+/// Starts a row; it claims to be exact until it says otherwise.
+pub const fn rule(name: &'static str, lhs: &'static str, rhs: &'static str) -> Rule {
+    Rule { name, lhs, rhs, guards: &[], tier: Tier::Exact, example: "", fails_when: "", source: "" }
+}
+
+impl Rule {
+    /// Bit for bit equal.
+    pub const fn exact(self) -> Rule {
+        Rule { tier: Tier::Exact, ..self }
+    }
+
+    /// Equal up to rounding.
+    pub const fn reassociates(self) -> Rule {
+        Rule { tier: Tier::Reassociates, ..self }
+    }
+
+    /// Equal where everything is finite.
+    pub const fn finite(self) -> Rule {
+        Rule { tier: Tier::Finite, ..self }
+    }
+
+    /// Adds the conditions.
+    pub const fn when(self, guards: &'static [Guard]) -> Rule {
+        Rule { guards, ..self }
+    }
+
+    /// Adds an expression in which it fires.
+    pub const fn example(self, example: &'static str) -> Rule {
+        Rule { example, ..self }
+    }
+
+    /// Adds an expression in which it must not fire.
+    pub const fn fails_when(self, fails_when: &'static str) -> Rule {
+        Rule { fails_when, ..self }
+    }
+
+    /// Adds who writes this.
+    pub const fn source(self, source: &'static str) -> Rule {
+        Rule { source, ..self }
+    }
+
+    /// The rule for egg, once per order of commuting operands.
+    ///
+    /// # Errors
+    /// A side that does not parse, or a variable of `rhs` or of a guard that `lhs` does not bind.
+    pub(crate) fn compile(&self) -> Result<Vec<Rewrite<Term, Meaning>>, RuleError> {
+        let side = |text: &'static str| {
+            let parsed: Result<Pattern<Term>, _> = text.parse();
+            parsed.map_err(|error| RuleError::Parse {
+                rule: self.name,
+                side: text,
+                reason: error.to_string(),
+            })
+        };
+        let (lhs, rhs) = (side(self.lhs)?, side(self.rhs)?);
+        let bound = lhs.vars();
+        let guards: Vec<(Var, Guard)> = self.guards.iter().map(|guard| (variable(guard), *guard)).collect();
+        for unbound in
+            rhs.vars().into_iter().chain(guards.iter().map(|(v, _)| *v)).filter(|v| !bound.contains(v))
+        {
+            return Err(RuleError::Unbound { rule: self.name, variable: unbound.to_string() });
+        }
+        let rule = *self;
+        let holds = move |classes: &mut Classes, _: Id, subst: &Subst| rule.holds(classes, subst);
+        // egg wants unique names; what stands before `#` is the rule
+        let rewrite = |(number, order): (usize, PatternAst<Term>)| {
+            let applier = egg::ConditionalApplier { condition: holds.clone(), applier: rhs.clone() };
+            Rewrite::new(format!("{}#{number}", self.name), Pattern::new(order), applier)
+                .map_err(|reason| RuleError::Parse { rule: self.name, side: self.lhs, reason })
+        };
+        orders(&lhs.ast).into_iter().enumerate().map(rewrite).collect()
+    }
+}
+
+impl Rule {
+    /// True when what the variables are bound to satisfies every guard.
+    pub(crate) fn holds(&self, classes: &Classes, subst: &Subst) -> bool {
+        self.guards.iter().all(|guard| satisfied(guard, &classes[subst[variable(guard)]].data))
+    }
+}
+
+fn variable(guard: &Guard) -> Var {
+    let (Guard::Nonnegative(name) | Guard::Between(name, ..)) = guard;
+    name.parse().expect("variables of guards start with `?`")
+}
+
+fn satisfied(guard: &Guard, facts: &Facts) -> bool {
+    match guard {
+        Guard::Nonnegative(_) => facts.nonnegative,
+        Guard::Between(_, low, high) => facts.number.is_some_and(|n| (*low..=*high).contains(&n.get())),
+    }
+}
+
+/// A pattern with the operands of its commuting ops in every order.
+fn orders(pattern: &PatternAst<Term>) -> Vec<PatternAst<Term>> {
+    let commuting: Vec<usize> = pattern
+        .as_ref()
+        .iter()
+        .enumerate()
+        .filter(|(_, node)| matches!(node, ENodeOrVar::ENode(term) if commutes(term)))
+        .map(|(place, _)| place)
+        .collect();
+    let swapped = |choice: usize| -> PatternAst<Term> {
+        let nodes = pattern.as_ref().iter().enumerate().map(|(place, node)| {
+            let mut node = node.clone();
+            let swap = commuting.iter().position(|&p| p == place).is_some_and(|bit| choice >> bit & 1 == 1);
+            if let (ENodeOrVar::ENode(term), true) = (&mut node, swap) {
+                term.children_mut().reverse();
+            }
+            node
+        });
+        RecExpr::from(nodes.collect::<Vec<_>>())
+    };
+    let mut all: Vec<_> = (0..1 << commuting.len()).map(swapped).collect();
+    all.dedup();
+    all
+}
+
+fn commutes(term: &Term) -> bool {
+    matches!(term, Term::Apply(super::language::Head::Binary(op), _) if op.def().commutes)
+}
+
+/// A rule that cannot be used.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuleError {
+    /// A side that is not an expression over known ops.
+    #[error("rule {rule}: cannot read `{side}`: {reason}")]
+    Parse {
+        /// Its name.
+        rule: &'static str,
+        /// The side.
+        side: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A variable that nothing binds.
+    #[error("rule {rule}: {variable} is not bound by the left side")]
+    Unbound {
+        /// Its name.
+        rule: &'static str,
+        /// The variable.
+        variable: String,
+    },
+    /// An example in which the rule does not fire.
+    #[error("rule {rule}: it does not fire in its example `{example}`")]
+    Silent {
+        /// Its name.
+        rule: &'static str,
+        /// The expression.
+        example: &'static str,
+    },
+    /// An example against the rule, in which it fires.
+    #[error("rule {rule}: it fires in `{example}`, where it must not")]
+    Fires {
+        /// Its name.
+        rule: &'static str,
+        /// The expression.
+        example: &'static str,
+    },
+    /// Sides of different types, or that are ill-typed.
+    #[error("rule {rule}: `{lhs}` and `{rhs}` have different types, or none")]
+    Type {
+        /// Its name.
+        rule: &'static str,
+        /// The left side.
+        lhs: &'static str,
+        /// The right side.
+        rhs: &'static str,
+    },
+    /// Two sides that differ.
+    #[error("rule {rule}: with {operands}, the left side is {lhs} and the right side is {rhs}")]
+    Unsound {
+        /// Its name.
+        rule: &'static str,
+        /// What the variables were.
+        operands: String,
+        /// Value of the left side.
+        lhs: f64,
+        /// Value of the right side.
+        rhs: f64,
+    },
+    /// A claim that is better than the truth.
+    #[error("rule {rule}: declared {declared}, measured {measured}")]
+    Tier {
+        /// Its name.
+        rule: &'static str,
+        /// What it claims.
+        declared: &'static str,
+        /// What was measured.
+        measured: &'static str,
+    },
+}

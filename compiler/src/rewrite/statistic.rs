@@ -1,0 +1,258 @@
+//! Proposes composites for nodes whose cone contains a reduction.
+//!
+//! Each reduction names axes and an argument; the argument or what it is made of is a candidate
+//! `x`, each constant that is added or clamped with is a candidate eps. The normal form decides.
+
+use super::cone::{Cone, Constants, Cut};
+use super::constants::number;
+use super::normal::Number;
+use evenkeel_ir::op::{Attr, Attrs, Binary, Composite, EpsKind, Unary};
+use evenkeel_ir::{Axes, Graph, Node, Op, Value};
+
+/// The most cuts that are tried for one node.
+const CUTS: usize = 6;
+/// The most values of eps that are tried for one cut.
+const EPSILONS: usize = 6;
+
+/// A cut and the axes to try with it.
+pub(crate) struct Site {
+    /// The operand.
+    pub(crate) x: Value,
+    /// The axes of the statistic.
+    pub(crate) axes: Axes,
+}
+
+/// Operands and axes worth trying, the largest function first.
+pub(crate) fn sites(graph: &Graph, cone: &Cone) -> Vec<Site> {
+    let mut arguments: Vec<(Value, Axes)> = Vec::new();
+    for node in cone.nodes.iter().map(|id| graph.node(*id)) {
+        let Some(axes) = axes_of(node) else { continue };
+        arguments.push((node.inputs[0], axes));
+        for inner in pieces(graph, node.inputs[0]) {
+            arguments.push((inner, axes));
+        }
+    }
+    let mut sets: Vec<Axes> = arguments.iter().map(|(_, axes)| *axes).collect();
+    sets.sort();
+    sets.dedup();
+    if sets.len() > 1 {
+        let union = sets.iter().fold(0, |mask, axes| mask | axes.mask());
+        arguments.extend(arguments.clone().into_iter().map(|(x, _)| (x, Axes::from_mask(union))));
+    }
+    arguments.sort();
+    arguments.dedup();
+    let fits = |(x, axes): &(Value, Axes)| {
+        let ty = graph.ty(*x);
+        ty.dtype.is_float() && axes.iter().all(|axis| axis < ty.rank() && !ty.shape[axis].is_one())
+    };
+    let fitting = arguments.into_iter().filter(fits).map(|(x, axes)| Site { x, axes });
+    fitting.take(CUTS).collect()
+}
+
+/// The axes of a reduction or of a named statistic.
+fn axes_of(node: &Node) -> Option<Axes> {
+    match &node.op {
+        Op::Reduce(_, axes) => Some(*axes),
+        Op::Composite(op, attrs) if *op != Composite::ArgMax => Some(attrs.axes),
+        _ => None,
+    }
+}
+
+/// Values that an argument of a reduction is made of, two levels deep, of the same shape.
+fn pieces(graph: &Graph, argument: Value) -> Vec<Value> {
+    let operands = |value: Value| {
+        let node = graph.node(value.node);
+        let inner = matches!(node.op, Op::Unary(_) | Op::Binary(_) | Op::Composite(..));
+        if inner { node.inputs.to_vec() } else { Vec::new() }
+    };
+    let mut found = operands(argument);
+    let deeper: Vec<Value> = found.iter().flat_map(|v| operands(*v)).collect();
+    found.extend(deeper);
+    found.retain(|v| graph.ty(*v).shape == graph.ty(argument).shape);
+    found
+}
+
+/// Composites that the root may be, with their operands, in the order to try.
+pub(crate) fn proposals(
+    graph: &Graph,
+    constants: &Constants,
+    cone: &Cone,
+    site: &Site,
+    cut: &Cut,
+) -> Vec<(Composite, Attrs, Vec<Value>)> {
+    let root = Value { node: cone.root, result: 0 };
+    let (ty, x) = (graph.ty(root), graph.ty(site.x));
+    let reduced = x.shape.reduced(&site.axes);
+    if !cut.between.iter().all(|id| may_spell(&graph.node(*id).op)) {
+        return Vec::new();
+    }
+    let features = Features::of(graph, cut);
+    let mut found = Vec::new();
+    for &op in Composite::ALL {
+        let one_per_row = ONE_PER_ROW.contains(&op);
+        let fits =
+            ty.dtype == x.dtype && ty.shape == if one_per_row { reduced.clone() } else { x.shape.clone() };
+        if !fits || !features.allow(op) {
+            continue;
+        }
+        for operands in operands(op, site.x, &cut.beside) {
+            for attrs in attributes(op, site, &features, || epsilons(graph, constants, cut, site)) {
+                found.push((op, attrs, operands.clone()));
+            }
+        }
+    }
+    // the most specific first, and of one op the plain divisor first
+    found.sort_by_key(|(op, attrs, operands)| (usize::MAX - operands.len(), attrs.correction, *op));
+    found
+}
+
+/// Ops that spellings of composites are made of.
+fn may_spell(op: &Op) -> bool {
+    match op {
+        Op::Unary(op) => SPELLING.contains(op),
+        Op::Binary(op) => !op.def().gives_bool,
+        Op::Reduce(..) | Op::Broadcast(_) | Op::Reshape(_) | Op::StopGradient => true,
+        Op::Composite(op, _) => *op != Composite::ArgMax,
+        _ => false,
+    }
+}
+
+const SPELLING: [Unary; 11] = [
+    Unary::Neg,
+    Unary::Abs,
+    Unary::Square,
+    Unary::Sqrt,
+    Unary::Rsqrt,
+    Unary::Recip,
+    Unary::Exp,
+    Unary::Expm1,
+    Unary::Log,
+    Unary::Log1p,
+    Unary::Relu,
+];
+
+const ONE_PER_ROW: [Composite; 6] = [
+    Composite::Mean,
+    Composite::Var,
+    Composite::Rstd,
+    Composite::Rrms,
+    Composite::Rnorm,
+    Composite::LogSumExp,
+];
+
+/// What occurs between a cut and the root.
+struct Features {
+    exponential: bool,
+    root: bool,
+    square: bool,
+}
+
+impl Features {
+    fn of(graph: &Graph, cut: &Cut) -> Features {
+        let mut features = Features { exponential: false, root: false, square: false };
+        for id in &cut.between {
+            match &graph.node(*id).op {
+                Op::Unary(Unary::Exp) => features.exponential = true,
+                Op::Unary(Unary::Sqrt | Unary::Rsqrt) => features.root = true,
+                Op::Unary(Unary::Square) | Op::Binary(Binary::Mul) => features.square = true,
+                Op::Binary(Binary::Pow) => (features.root, features.square) = (true, true),
+                Op::Composite(op, _) => {
+                    features.exponential |= !op.def().attrs.contains(&Attr::Eps) && SOFT.contains(op);
+                    features.root |= op.def().attrs.contains(&Attr::Eps);
+                    features.square |= op.def().attrs.len() > 1;
+                }
+                _ => {}
+            }
+        }
+        features
+    }
+
+    fn allow(&self, op: Composite) -> bool {
+        match op {
+            Composite::ArgMax => false,
+            _ if SOFT.contains(&op) => self.exponential,
+            Composite::Mean | Composite::Center => !self.exponential && !self.root,
+            Composite::Var => !self.exponential && !self.root && self.square,
+            _ => !self.exponential && self.root && self.square,
+        }
+    }
+}
+
+const SOFT: [Composite; 3] = [Composite::Softmax, Composite::LogSoftmax, Composite::LogSumExp];
+
+/// Ways to choose the operands beside `x`.
+fn operands(op: Composite, x: Value, beside: &[Value]) -> Vec<Vec<Value>> {
+    let beside = &beside[..beside.len().min(4)];
+    match op.def().inputs.len() {
+        1 => vec![vec![x]],
+        2 => beside.iter().map(|&gain| vec![x, gain]).collect(),
+        _ => {
+            let pairs = beside.iter().flat_map(|&gain| beside.iter().map(move |&bias| (gain, bias)));
+            pairs.filter(|(gain, bias)| gain != bias).map(|(gain, bias)| vec![x, gain, bias]).collect()
+        }
+    }
+}
+
+fn attributes(
+    op: Composite,
+    site: &Site,
+    features: &Features,
+    epsilons: impl Fn() -> Vec<(f64, EpsKind)>,
+) -> Vec<Attrs> {
+    let base = Attrs::over(site.axes);
+    let reads = |attr: Attr| op.def().attrs.contains(&attr);
+    let with_eps: Vec<Attrs> = if reads(Attr::Eps) && features.root {
+        epsilons().into_iter().map(|(eps, kind)| base.eps(eps, kind)).collect()
+    } else {
+        vec![base]
+    };
+    let corrections: &[u8] = if reads(Attr::Correction) { &[0, 1] } else { &[0] };
+    corrections.iter().flat_map(|c| with_eps.iter().map(|attrs| attrs.correction(*c))).collect()
+}
+
+/// Candidates for eps: constants that are added, as they are and per element; those of maxima;
+/// those of statistics that were recognized before; and none.
+fn epsilons(graph: &Graph, constants: &Constants, cut: &Cut, site: &Site) -> Vec<(f64, EpsKind)> {
+    let mut found: Vec<(f64, EpsKind)> = Vec::new();
+    let mut add = |eps: f64, kind| {
+        if eps > 0.0 && !found.contains(&(eps, kind)) {
+            found.push((eps, kind));
+        }
+    };
+    let count = graph.ty(site.x).shape.extent_of(&site.axes).known();
+    for node in cut.between.iter().map(|id| graph.node(*id)) {
+        if let Op::Composite(_, attrs) = &node.op {
+            add(attrs.eps.get(), attrs.eps_kind);
+        }
+        let Op::Binary(op) = &node.op else { continue };
+        for eps in node.inputs.iter().filter(|v| constants.contains(v.node)).filter_map(|v| scalar(graph, *v))
+        {
+            match op {
+                Binary::Add | Binary::Sub if eps < 1.0 || count.is_some() => {
+                    add(eps, EpsKind::Inside);
+                    add(eps, EpsKind::Outside);
+                    for scaled in count.iter().flat_map(|n| scaled(eps, *n, graph.ty(site.x).dtype)) {
+                        add(scaled, EpsKind::Inside);
+                    }
+                }
+                Binary::Max => add(eps, EpsKind::Clamp),
+                _ => {}
+            }
+        }
+    }
+    found.truncate(EPSILONS);
+    found.push((0.0, EpsKind::Inside));
+    found
+}
+
+fn scaled(eps: f64, count: u64, dtype: evenkeel_ir::DType) -> [f64; 2] {
+    let (eps, count) = (number(eps, dtype), Number::int(count.into()));
+    [eps.mul(count.recip()).value(), eps.mul(count).value()]
+}
+
+fn scalar(graph: &Graph, value: Value) -> Option<f64> {
+    match graph.op(value) {
+        Op::Const(number, _) => Some(number.get()),
+        _ => None,
+    }
+}
