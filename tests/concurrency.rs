@@ -26,7 +26,7 @@ impl Network {
         Network { first, norm: LayerNorm::new(64), last }
     }
 
-    fn forward(&self, x: Var) -> Var {
+    pub(crate) fn forward(&self, x: Var) -> Var {
         let hidden = self.norm.forward(self.first.forward(x)).gelu();
         self.last.forward(hidden)
     }

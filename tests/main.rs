@@ -1,5 +1,6 @@
 //! The integration tests, in one binary: a module per subject.
 
+mod allocation;
 mod concurrency;
 mod derivatives;
 mod generate;
