@@ -8,6 +8,7 @@
 use crate::generate::Generator;
 use crate::oracle::{numbers, run_compiled, with_gradients};
 use evenkeel_compiler::Options;
+use evenkeel_compiler::rewrite::recognize;
 use evenkeel_ir::eval::eval_at;
 use evenkeel_ir::op::{RandomKind, Real};
 use evenkeel_ir::{DType, Graph, GraphBuilder, Literal, Op, Reduce, Value};
@@ -63,7 +64,16 @@ fn run(generator: &Generator) -> Outcome {
         let options = Options { fuse: *fuse, ..Options::default() };
         compare(seed, &graph, &inputs, &options, &want, &allowed);
     }
+    if seed.is_multiple_of(3) {
+        compare(seed, &recognized(generator), &inputs, &Options::default(), &want, &allowed);
+    }
     Outcome::Compared
+}
+
+/// The sample as training sees it: named ops are recognized before it is differentiated.
+fn recognized(generator: &Generator) -> Graph {
+    let forward = recognize(&generator.graph(DType::F32)).unwrap().graph;
+    with_gradients(&forward, forward.inputs().len())
 }
 
 fn sample(generator: &Generator, dtype: DType) -> Graph {
