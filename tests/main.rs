@@ -1,7 +1,14 @@
 //! The integration tests, in one binary: a module per subject.
 
+mod allocation;
+mod concurrency;
+mod derivatives;
+mod generate;
+mod kernels;
 mod oracle;
 mod parameters;
+mod random_graphs;
 mod structure;
 mod tidy;
+mod torture;
 mod train;

@@ -25,6 +25,11 @@ fn views_are_read_in_place() {
         same("x = input f32[N,6]\ny = tanh (reshape [N,2,3] x)\nreturn y", 1, batch);
         same("x = input f32[N,6]\ny = tanh (slice axis=1 start=1 length=3 stride=2 x)\nreturn y", 1, batch);
         same("x = input f32[N,6]\ny = mul (flip @1 x) x\nreturn y", 1, batch);
+        same(
+            "x = input f32[N,6]\ny = mul (flip @0 x) x\nz = flip @0,1 (transpose @1,0 x)\nreturn y, z",
+            1,
+            batch,
+        );
         same("x = input f32[N,6]\ny = transpose @1,0 x\nz = reshape [6N] (mul x x)\nreturn y, z", 1, batch);
         same(
             "x = input f32[N,6]\nt = tanh x\ny = sum @1 (reshape [6,N] (transpose @1,0 t))\nreturn y",

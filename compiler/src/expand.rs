@@ -1,11 +1,12 @@
 //! Expansion: from named ops to the primitives that kernels are made of.
 //!
 //! Composites become their stable kernel form (or their decomposition), calls and custom
-//! forwards their bodies; stopped gradients disappear. The result holds leaves, pointwise ops,
+//! forwards their bodies; stopped gradients disappear; a flipped batch axis, which no constant
+//! offset reaches, is gathered. The result holds leaves, pointwise ops,
 //! reductions, movement, products and indexed access only.
 
 use crate::grad::inline;
-use evenkeel_ir::{Graph, GraphBuilder, Op, Value};
+use evenkeel_ir::{Axes, DType, Graph, GraphBuilder, Op, Shape, Value};
 
 /// Expands a verified graph; inputs and outputs keep their names, order and types.
 pub fn expand(graph: &Graph) -> Graph {
@@ -41,6 +42,7 @@ fn expand_into(b: &mut GraphBuilder, graph: &Graph, inputs: &[Value]) -> Vec<Vec
                 let body = nested.finish([(String::new(), result)]);
                 outputs_of(b, &body, &operands)
             }
+            Op::Flip(axes) => vec![flip(b, operands[0], *axes)],
             op => vec![b.op(op.clone(), &operands)],
         };
         map.push(results);
@@ -48,11 +50,26 @@ fn expand_into(b: &mut GraphBuilder, graph: &Graph, inputs: &[Value]) -> Vec<Vec
     map
 }
 
+/// A view where the sizes are known; elsewhere element `n - 1 - i` is gathered.
+fn flip(b: &mut GraphBuilder, x: Value, axes: Axes) -> Value {
+    let known = |axis: &usize| b.ty(x).shape[*axis].known().is_some();
+    let (views, gathers): (Vec<usize>, Vec<usize>) = axes.iter().partition(known);
+    let viewed = if views.is_empty() { x } else { b.op(Op::Flip(Axes::new(views)), &[x]) };
+    gathers.into_iter().fold(viewed, |x, axis| {
+        let extent = b.ty(x).shape[axis];
+        let (size, index) = (b.size(extent, DType::I32), b.iota(1, 0, extent));
+        let one = b.number(size, 1.0);
+        let last = b.sub(size, one);
+        let last = b.broadcast(last, &Shape([extent].into_iter().collect()));
+        let reversed = b.sub(last, index);
+        b.op(Op::Gather { axis: axis as u8 }, &[x, reversed])
+    })
+}
+
 fn outputs_of(b: &mut GraphBuilder, body: &Graph, operands: &[Value]) -> Vec<Value> {
-    let nested = body
-        .nodes()
-        .iter()
-        .any(|n| matches!(n.op, Op::Call(_) | Op::CustomVjp(_) | Op::Composite(..) | Op::StopGradient));
+    let nested = body.nodes().iter().any(|n| {
+        matches!(n.op, Op::Call(_) | Op::CustomVjp(_) | Op::Composite(..) | Op::StopGradient | Op::Flip(_))
+    });
     let map = if nested { expand_into(b, body, operands) } else { inline(b, body, operands) };
     body.outputs().iter().map(|(_, v)| map[v.node.0 as usize][v.result as usize]).collect()
 }

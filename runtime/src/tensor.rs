@@ -192,16 +192,24 @@ impl Tensor {
 
     /// The elements as f64, whatever their type.
     pub fn to_f64s(&self) -> Vec<f64> {
-        fn all<T: Element>(tensor: &Tensor) -> Vec<f64> {
-            tensor.as_slice::<T>().expect("the element type matches").iter().map(|x| x.to_f64()).collect()
+        let mut values = Vec::with_capacity(self.len());
+        self.each_f64(|x| values.push(x));
+        values
+    }
+
+    /// Calls `visit` with every element as f64; allocates nothing.
+    fn each_f64(&self, visit: impl FnMut(f64)) {
+        fn all<T: Element>(tensor: &Tensor, visit: impl FnMut(f64)) {
+            let elements = tensor.as_slice::<T>().expect("the element type matches");
+            elements.iter().map(|x| x.to_f64()).for_each(visit);
         }
         match self.dtype {
-            DType::F32 => all::<f32>(self),
-            DType::F64 => all::<f64>(self),
-            DType::I32 => all::<i32>(self),
-            DType::I64 => all::<i64>(self),
-            DType::Bool => all::<bool>(self),
-            DType::F16 | DType::Bf16 => Vec::new(),
+            DType::F32 => all::<f32>(self, visit),
+            DType::F64 => all::<f64>(self, visit),
+            DType::I32 => all::<i32>(self, visit),
+            DType::I64 => all::<i64>(self, visit),
+            DType::Bool => all::<bool>(self, visit),
+            DType::F16 | DType::Bf16 => {}
         }
     }
 
@@ -210,10 +218,11 @@ impl Tensor {
     /// # Errors
     /// More or fewer elements than one.
     pub fn item(&self) -> Result<f64, RuntimeError> {
-        match self.to_f64s()[..] {
-            [x] => Ok(x),
-            _ => Err(RuntimeError::NotScalar { found: self.ty() }),
+        let mut only = None;
+        if self.len() == 1 {
+            self.each_f64(|x| only = Some(x));
         }
+        only.ok_or_else(|| RuntimeError::NotScalar { found: self.ty() })
     }
 
     /// A copy of some positions along axis 0.

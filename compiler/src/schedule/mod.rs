@@ -73,6 +73,9 @@ fn lanes_fit(kernel: &Kernel, levels: &Levels, axis: usize) -> bool {
         Source::Position { strides } => strides[axis].power == 0,
         _ => true,
     });
+    // along a reduced axis every total has lanes, even of a value that does not vary along it
+    let totals =
+        axis < kernel.parallel || kernel.reductions.iter().all(|r| kernel.code.ty(r.input).bytes() == 4);
     // a sum over rows cannot end inside a vector of rows
     let accumulates = kernel.stores.iter().any(|s| matches!(s.kind, StoreKind::Accumulate(_)));
     let moving =
@@ -83,6 +86,7 @@ fn lanes_fit(kernel: &Kernel, levels: &Levels, axis: usize) -> bool {
         && registers
         && positions
         && moving
+        && totals
         && (axis >= kernel.parallel || !accumulates)
 }
 

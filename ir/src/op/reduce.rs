@@ -61,6 +61,8 @@ fn int(ty: ScalarType, narrow: i32, wide: i64) -> Constant {
 fn share_among_ties(b: &mut GraphBuilder, x: Value, y: Value, axes: crate::Axes) -> Value {
     let ties = b.eq(x, y);
     let ties = b.cast(ties, b.ty(x).dtype);
+    // constant wherever it has a derivative
+    let ties = b.stop_gradient(ties);
     let count = b.sum(ties, axes);
     b.div(ties, count)
 }

@@ -420,7 +420,8 @@ table! {
             range: (-1.7581, f64::INFINITY),
             ..FLOAT
         },
-        /// `1` where `|x| <= 1e18`, else the power of two that brings `|x|` into `[1/2, 1)`.
+        /// `1` where `x <= 1e18`, else the power of two that brings `x` into `[1/2, 1)`.
+        /// `x` is the largest magnitude of a row, negative infinity if that is empty.
         /// Kernels use it to prescale rows whose squares would overflow; it takes part in
         /// values that do not depend on it, so its derivative is 0.
         RangeScale range_scale => UnaryDef {
@@ -561,14 +562,13 @@ fn clamp(k: &mut ScalarFn, x: Reg, low: f64, high: f64) -> Reg {
 }
 
 fn range_scale(x: f64) -> f64 {
-    let size = x.abs();
-    if size.is_nan() || size <= RANGE_LIMIT {
+    if x.is_nan() || x <= RANGE_LIMIT {
         return 1.0;
     }
-    if size.is_infinite() {
+    if x.is_infinite() {
         return 0.0;
     }
-    let exponent = (size.to_bits() >> 52) as i64 - 1022;
+    let exponent = (x.to_bits() >> 52) as i64 - 1022;
     f64::from_bits(((1023 - exponent) as u64) << 52)
 }
 
@@ -578,8 +578,7 @@ fn emit_range_scale(k: &mut ScalarFn, x: Reg) -> Reg {
     use crate::scalar::ScalarType::{F32, I32, I64};
     let ty = k.ty(x);
     let (int, shift) = if ty == F32 { (I32, 23) } else { (I64, 52) };
-    let size = k.abs(x);
-    let bits = k.bitcast(size, int);
+    let bits = k.bitcast(x, int);
     let exponent = k.shift_right(bits, shift);
     let top = if ty == F32 { k.i32(2 * 127 - 1) } else { k.i64(2 * 1023 - 1) };
     let flipped = k.int_sub(top, exponent);
@@ -588,6 +587,6 @@ fn emit_range_scale(k: &mut ScalarFn, x: Reg) -> Reg {
     let scaled = k.shift_left(flipped, shift);
     let factor = k.bitcast(scaled, ty);
     let (limit, one) = (k.float(ty, RANGE_LIMIT), k.float(ty, 1.0));
-    let large = k.compare(Compare::Gt, size, limit);
+    let large = k.compare(Compare::Gt, x, limit);
     k.select(large, factor, one)
 }
