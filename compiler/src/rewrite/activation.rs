@@ -6,7 +6,7 @@ use super::normal::Number;
 use super::reader::{Forms, Reader};
 use evenkeel_ir::op::{Binary, Unary};
 use evenkeel_ir::{Graph, NodeId, Op, Value};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 
 /// Where spellings are compared with rows before the exact comparison.
 const SAMPLES: [f64; 6] = [-7.3, -2.6, -0.6, 0.45, 1.9, 6.7];
@@ -46,7 +46,7 @@ pub(crate) fn equal_by_cases(graph: &Graph, constants: &Constants, cone: &Cone, 
         let exponent = reader.symbol(graph.ty(x), false);
         let size = reader.normalizer.exp(exponent);
         let operand = reader.normalizer.scale(size, Number::int(sign));
-        let mut known = Forms::from([(x, operand)]);
+        let mut known = Forms::from_iter([(x, operand)]);
         let spelled = reader.read(graph, &mut known, Value { node: cone.root, result: 0 });
         let named = reader.unary(op, graph.ty(x).dtype, operand);
         reader.is_reliable() && spelled == named
@@ -64,7 +64,7 @@ fn samples(graph: &Graph, constants: &Constants, cone: &Cone, x: Value) -> Optio
 }
 
 fn evaluate(graph: &Graph, between: &[NodeId], x: Value, at: f64) -> Option<f64> {
-    let mut known = HashMap::from([(x.node, at)]);
+    let mut known = HashMap::from_iter([(x.node, at)]);
     let mut result = None;
     for &id in between {
         result = Some(value_of(graph, &mut known, id)?);

@@ -6,7 +6,8 @@
 
 use super::reader::has_algebra;
 use evenkeel_ir::{Graph, NodeId, Op, TensorType, Value};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
+use std::collections::BTreeSet;
 
 /// The largest number of nodes in a cone.
 const LIMIT: usize = 40;
@@ -80,7 +81,7 @@ impl Cone {
 
     /// Makes `x` a symbol; none where the root does not depend on it.
     pub(crate) fn cut(&self, graph: &Graph, constants: &Constants, x: Value) -> Option<Cut> {
-        let mut dependent = HashSet::from([x]);
+        let mut dependent = HashSet::from_iter([x]);
         let mut between = Vec::new();
         for &id in self.nodes.iter().filter(|id| **id > x.node) {
             if graph.node(id).inputs.iter().any(|v| dependent.contains(v)) {
@@ -107,7 +108,8 @@ impl Cone {
     /// the local numbers stand for.
     pub(crate) fn structure(&self, graph: &Graph, constants: &Constants) -> (Vec<Entry>, Vec<Value>) {
         let inside: HashSet<NodeId> = self.nodes.iter().copied().collect();
-        let mut listing = Listing { graph, constants, inside, local: HashMap::new(), entries: Vec::new() };
+        let mut listing =
+            Listing { graph, constants, inside, local: HashMap::default(), entries: Vec::new() };
         self.nodes.iter().for_each(|&node| listing.visit(Value { node, result: 0 }));
         let mut values: Vec<(u32, Value)> =
             listing.local.into_iter().map(|(value, place)| (place, value)).collect();
@@ -146,7 +148,7 @@ impl Listing<'_> {
 }
 
 fn needed(graph: &Graph, root: NodeId, between: &[NodeId]) -> HashSet<NodeId> {
-    let mut needed = HashSet::from([root]);
+    let mut needed = HashSet::from_iter([root]);
     for id in between.iter().rev() {
         if needed.contains(id) {
             needed.extend(graph.node(*id).inputs.iter().map(|v| v.node));

@@ -11,8 +11,8 @@ use super::reader::{Forms, Reader};
 use egg::{Analysis, DidMerge, EGraph, FromOp, FromOpError, Id, Language};
 use evenkeel_ir::op::{Attrs, Binary, Composite, EpsKind, Real, Unary};
 use evenkeel_ir::{Axes, DType, Extent, GraphBuilder, Op, Reduce, Shape, TensorType};
+use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
-use std::collections::HashMap;
 use std::fmt;
 
 /// What an e-node does to its operands.
@@ -215,7 +215,7 @@ pub(crate) type Classes = EGraph<Term, Meaning>;
 impl Meaning {
     /// A region without leaves.
     pub(crate) fn new(space: Shape, dtype: DType) -> Meaning {
-        Meaning { reader: Reader::new(), space, dtype, leaves: Vec::new(), classes: HashMap::new() }
+        Meaning { reader: Reader::new(), space, dtype, leaves: Vec::new(), classes: HashMap::default() }
     }
 
     /// The mask of some axes of a value of this shape.

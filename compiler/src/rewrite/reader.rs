@@ -11,7 +11,7 @@ use super::normal::{AxisMask, Form, Normalizer, Number};
 use evenkeel_ir::eval::decomposed;
 use evenkeel_ir::op::{Binary, Composite, Unary};
 use evenkeel_ir::{Axes, DType, Graph, GraphBuilder, Node, Op, Reduce, Shape, TensorType, Value};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 
 /// Forms of the values of one graph.
 pub(crate) type Forms = HashMap<Value, Form>;
@@ -151,7 +151,7 @@ impl Reader {
         let mut b = GraphBuilder::new();
         let input = b.input("x", ty);
         let root = definition(&mut b, input);
-        let form = self.read(&b.finish([]), &mut HashMap::from([(input, x)]), root);
+        let form = self.read(&b.finish([]), &mut HashMap::from_iter([(input, x)]), root);
         self.named.insert(key, form);
         form
     }

@@ -19,7 +19,7 @@ use crate::CompileError;
 use crate::pipeline::verified;
 use evenkeel_ir::op::{Composite, EpsKind};
 use evenkeel_ir::{Graph, GraphBuilder, Node, NodeId, Op, Place, Provenance, Value};
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -77,7 +77,7 @@ impl fmt::Display for Found {
 /// Bugs of this pass.
 pub fn recognize(graph: &Graph) -> Result<Recognized, CompileError> {
     let mut work = Work::default();
-    let mut values: HashMap<Value, Value> = HashMap::new();
+    let mut values: HashMap<Value, Value> = HashMap::default();
     for (id, node) in graph.iter() {
         work.b.set_provenance(graph.provenance(id).clone());
         let operands: Vec<Value> = node.inputs.iter().map(|v| values[v]).collect();
@@ -170,7 +170,7 @@ impl Work {
         let graph = b.finish(outputs);
         let live = graph.reachable(graph.outputs().iter().map(|(_, v)| *v));
         let mut pruned = GraphBuilder::new();
-        let mut values: HashMap<Value, Value> = HashMap::new();
+        let mut values: HashMap<Value, Value> = HashMap::default();
         for (id, node) in graph.iter() {
             if !live[id.0 as usize] && !matches!(node.op, Op::Input(_)) {
                 continue;
@@ -276,7 +276,8 @@ type Attempt = Option<(Region, Vec<&'static str>)>;
 fn solve(graph: &Graph, constants: &Constants, cone: &Cone, values: &[Value]) -> Option<Solution> {
     let attempts: [fn(&Graph, &Constants, &Cone) -> Attempt; 3] = [by_rules, as_activation, as_statistic];
     attempts.iter().find_map(|attempt| {
-        let (region, rules) = attempt(graph, constants, cone)?;
+        let (mut region, rules) = attempt(graph, constants, cone)?;
+        region.classes.rebuild();
         let (expression, before, after) = extract(&region.classes, &region.written, region.root);
         if after >= before - 1e-9 {
             return None;
@@ -330,7 +331,6 @@ fn as_activation(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
             return None;
         }
         region.classes.union(region.root, proposed);
-        region.classes.rebuild();
         Some((region, vec!["cases-by-sign"]))
     })
 }
@@ -341,8 +341,7 @@ fn as_statistic(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
     if is_named(graph.op(root)) {
         return None;
     }
-    statistic::sites(graph, cone).into_iter().find_map(|site| {
-        let cut = cone.cut(graph, constants, site.x)?;
+    statistic::sites(graph, constants, cone).into_iter().find_map(|(site, cut)| {
         let proposals = statistic::proposals(graph, constants, cone, &site, &cut);
         if proposals.is_empty() {
             return None;

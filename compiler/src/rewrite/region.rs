@@ -8,7 +8,7 @@ use super::language::{Classes, Head, Meaning, Settings, Term};
 use super::rules::REWRITES;
 use egg::{EGraph, Id, Language, RecExpr, Runner, SimpleScheduler};
 use evenkeel_ir::{Axes, DType, Extent, Graph, GraphBuilder, Node, Op, Shape, TensorType, Value};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 
 /// The largest e-graph; beyond it the region stays as it is.
 const NODE_LIMIT: usize = 2000;
@@ -61,7 +61,8 @@ impl Region {
             let form = meaning.reader.symbol(ty, is_nonnegative(graph.op(*leaf)));
             meaning.leaves.push((form, ty.dtype == DType::Bool));
         }
-        let mut builder = Writer { graph, constants, written: RecExpr::default(), places: HashMap::new() };
+        let mut builder =
+            Writer { graph, constants, written: RecExpr::default(), places: HashMap::default() };
         for (place, leaf) in leaves.iter().enumerate() {
             let id = builder.written.add(Term::Leaf(place as u32));
             builder.places.insert(*leaf, id);
@@ -91,9 +92,7 @@ impl Region {
 
     /// Adds a term; the normal form merges it with what it equals.
     pub(crate) fn add(&mut self, head: Head, operands: &[Id]) -> Id {
-        let id = self.classes.add(Term::Apply(head, operands.into()));
-        self.classes.rebuild();
-        id
+        self.classes.add(Term::Apply(head, operands.into()))
     }
 
     /// Adds axes of a value.

@@ -12,6 +12,8 @@ use std::ops::Mul;
 
 /// The most cuts that are tried for one node.
 const CUTS: usize = 6;
+/// The most ops of a spelling.
+const LONGEST: usize = 28;
 /// The most values of eps that are tried for one cut.
 const EPSILONS: usize = 6;
 
@@ -23,8 +25,20 @@ pub(crate) struct Site {
     pub(crate) axes: Axes,
 }
 
-/// Operands and axes worth trying, the largest function first.
-pub(crate) fn sites(graph: &Graph, cone: &Cone) -> Vec<Site> {
+/// Operands and axes worth trying with their cuts, the largest function first.
+///
+/// A composite has one operand of the shape of its index space; the others are smaller. So a
+/// cut with a neighbor of the shape of `x` is no composite of `x`.
+pub(crate) fn sites(graph: &Graph, constants: &Constants, cone: &Cone) -> Vec<(Site, Cut)> {
+    let all = candidates(graph, cone).into_iter().filter_map(|site| {
+        let cut = cone.cut(graph, constants, site.x)?;
+        let other = |v: &Value| graph.ty(*v).shape != graph.ty(site.x).shape;
+        (cut.between.len() <= LONGEST && cut.beside.iter().all(other)).then_some((site, cut))
+    });
+    all.take(CUTS).collect()
+}
+
+fn candidates(graph: &Graph, cone: &Cone) -> Vec<Site> {
     let mut arguments: Vec<(Value, Axes)> = Vec::new();
     for node in cone.nodes.iter().map(|id| graph.node(*id)) {
         let Some(axes) = axes_of(node) else { continue };
@@ -46,8 +60,7 @@ pub(crate) fn sites(graph: &Graph, cone: &Cone) -> Vec<Site> {
         let ty = graph.ty(*x);
         ty.dtype.is_float() && axes.iter().all(|axis| axis < ty.rank() && !ty.shape[axis].is_one())
     };
-    let fitting = arguments.into_iter().filter(fits).map(|(x, axes)| Site { x, axes });
-    fitting.take(CUTS).collect()
+    arguments.into_iter().filter(fits).map(|(x, axes)| Site { x, axes }).collect()
 }
 
 /// The axes of a reduction or of a named statistic.
@@ -183,9 +196,9 @@ const SOFT: [Composite; 3] = [Composite::Softmax, Composite::LogSoftmax, Composi
 
 /// Ways to choose the operands beside `x`.
 fn operands(op: Composite, x: Value, beside: &[Value]) -> Vec<Vec<Value>> {
-    let beside = &beside[..beside.len().min(4)];
     match op.def().inputs.len() {
         1 => vec![vec![x]],
+        count if beside.len() > count => vec![],
         2 => beside.iter().map(|&gain| vec![x, gain]).collect(),
         _ => {
             let pairs = beside.iter().flat_map(|&gain| beside.iter().map(move |&bias| (gain, bias)));

@@ -7,7 +7,7 @@
 
 use super::rational::Number;
 use evenkeel_ir::{Extent, Op, Reduce};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 use std::ops::{Add, Mul, Sub};
 use std::rc::Rc;
 
@@ -65,7 +65,7 @@ pub(super) struct AtomFacts {
 const TERM_LIMIT: usize = 48;
 
 /// How many rewrites a form may cost before its parts stay opaque.
-const STEP_LIMIT: usize = 4000;
+const STEP_LIMIT: usize = 800;
 
 /// Interns forms and decides their equality.
 #[derive(Default)]

@@ -13,7 +13,7 @@ fn equal(x: &str, y: &str) -> bool {
     let text = text.replace("(sum @", "(reduce_sum @");
     let graph = graph(INPUTS, &text).expect("a spelling");
     let root = graph.node(graph.outputs()[0].1.node);
-    let mut known = Forms::new();
+    let mut known = Forms::default();
     let forms: Vec<_> = root
         .inputs
         .iter()
@@ -85,7 +85,7 @@ fn definitions_of_rows_differ_from_each_other() {
     let x = b.input("x", evenkeel_ir::TensorType::scalar(evenkeel_ir::DType::F32));
     let values: Vec<_> = named.iter().map(|op| b.unary(*op, x)).collect();
     let graph = b.finish([]);
-    let mut known = Forms::new();
+    let mut known = Forms::default();
     for (op, value) in named.iter().zip(values) {
         let form = reader.read(&graph, &mut known, value);
         assert!(!forms.contains(&form), "{} equals another row", op.name());
@@ -109,7 +109,7 @@ fn kinds_of_eps_and_divisors_differ() {
     ];
     let values: Vec<_> = all.iter().map(|attrs| b.composite(Composite::Standardize, &[x], *attrs)).collect();
     let graph = b.finish([]);
-    let (mut reader, mut known) = (Reader::new(), Forms::new());
+    let (mut reader, mut known) = (Reader::new(), Forms::default());
     let forms: std::collections::HashSet<_> =
         values.into_iter().map(|v| reader.read(&graph, &mut known, v)).collect();
     assert_eq!(forms.len(), all.len());
