@@ -17,4 +17,4 @@ pub mod schedule;
 
 pub use error::CompileError;
 pub use pipeline::{Compiled, Options, compile};
-pub use report::{KernelReport, Report};
+pub use report::{Bytes, KernelReport, Report};

@@ -4,13 +4,13 @@ use crate::emit::clif::Generator;
 use crate::emit::{EmitError, Emitted};
 use crate::error::CompileError;
 use crate::expand::expand;
-use crate::fuse::{Fusion, fuse};
+use crate::fuse::{Class, Fusion, fuse};
 use crate::plan::{Plan, Planned, plan};
-use crate::report::{KernelReport, Report};
+use crate::report::{Bytes, KernelReport, Report};
 use crate::schedule::schedule;
 use evenkeel_ir::kernel::{Kernel, Role};
-use evenkeel_ir::program::{Code, Program, Step};
-use evenkeel_ir::{Graph, Target};
+use evenkeel_ir::program::{Buffer, Code, Program, Step};
+use evenkeel_ir::{Extent, Graph, Target, Value};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -56,7 +56,21 @@ pub fn compile(graph: &Graph, target: &Target, options: &Options) -> Result<Comp
     let emitted = emit_all(&kernels, target)?;
     let report = attach(&mut program, &kernels, emitted, target, refusals(&expanded, &fusion));
     clock.stage("emit");
-    Ok(Compiled { program, report: Report { stages: clock.stages, ..report } })
+    let unfused_bytes = unfused_bytes(&expanded, &fusion);
+    Ok(Compiled { program, report: Report { stages: clock.stages, unfused_bytes, ..report } })
+}
+
+/// Bytes of the operands and results of every op that is part of a kernel.
+fn unfused_bytes(graph: &Graph, fusion: &Fusion) -> Bytes {
+    let mut bytes = Bytes::default();
+    for (id, node) in graph.iter().filter(|(id, _)| fusion.group_of[id.0 as usize].is_some()) {
+        let uniform = |v: &Value| fusion.classes[v.node.0 as usize] == Class::Uniform;
+        if !uniform(&Value { node: id, result: 0 }) {
+            node.inputs.iter().filter(|v| !uniform(v)).for_each(|v| bytes.add(graph.ty(*v).bytes()));
+            node.types.iter().for_each(|ty| bytes.add(ty.bytes()));
+        }
+    }
+    bytes
 }
 
 /// Measures stages.
@@ -170,8 +184,9 @@ fn attach(
     refusals: Vec<String>,
 ) -> Report {
     let mut report = Report { refusals, ..Report::default() };
-    for (planned, &number) in kernels.iter().zip(&numbers) {
-        report.kernels.push(describe(planned, emitted[number].bytes.len()));
+    for (place, (planned, &number)) in kernels.iter().zip(&numbers).enumerate() {
+        let bytes = kernel_bytes(program, place as u32);
+        report.kernels.push(KernelReport { bytes, ..describe(planned, emitted[number].bytes.len()) });
     }
     for step in &mut program.steps {
         match step {
@@ -205,6 +220,21 @@ fn attach(
     report
 }
 
+/// Bytes of the buffers of a kernel of the plan, whose launches still have its place as code.
+fn kernel_bytes(program: &Program, place: u32) -> Bytes {
+    let mut bytes = Bytes::default();
+    for step in &program.steps {
+        let (Step::Kernel(launch) | Step::Product { epilogue: Some(launch), .. }) = step else { continue };
+        if launch.code == place {
+            for id in &launch.buffers {
+                let Buffer { elements, dtype, .. } = program.buffers[id.0 as usize];
+                bytes.add(elements.times(Extent::fixed(dtype.size() as u64)));
+            }
+        }
+    }
+    bytes
+}
+
 fn describe(planned: &Planned, code_bytes: usize) -> KernelReport {
     let kernel = &planned.kernel;
     let sizes =
@@ -217,6 +247,7 @@ fn describe(planned: &Planned, code_bytes: usize) -> KernelReport {
         phases: kernel.phases(),
         reads: role(|r| matches!(r, Role::Input | Role::InOut)),
         writes: role(|r| r != Role::Input),
+        bytes: Bytes::default(),
         ops: planned.ops.clone(),
         epilogue_of: planned.epilogue_of.clone(),
         code_bytes,

@@ -1,7 +1,44 @@
 //! What a compilation did, for `explain` and `bench`.
 
+use evenkeel_ir::Extent;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
+
+/// A number of bytes that may depend on the batch size: a polynomial in `N`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bytes(BTreeMap<u8, u64>);
+
+impl Bytes {
+    /// Adds the bytes of one more tensor.
+    pub fn add(&mut self, extent: Extent) {
+        if extent.scale > 0 {
+            *self.0.entry(extent.power).or_default() += extent.scale;
+        }
+    }
+
+    /// Adds as many bytes.
+    pub fn extend(&mut self, other: &Bytes) {
+        other.0.iter().for_each(|(&power, &scale)| self.add(Extent { scale, power }));
+    }
+
+    /// The number for a batch size.
+    pub fn at(&self, batch: u64) -> u64 {
+        self.0.iter().map(|(&power, &scale)| Extent { scale, power }.at(batch)).sum()
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let term = |(power, scale): (&u8, &u64)| match power {
+            0 => scale.to_string(),
+            1 => format!("{scale} N"),
+            _ => format!("{scale} N^{power}"),
+        };
+        let terms: Vec<String> = self.0.iter().rev().map(term).collect();
+        if terms.is_empty() { f.write_str("0") } else { f.write_str(&terms.join(" + ")) }
+    }
+}
 
 /// One compiled kernel.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +53,8 @@ pub struct KernelReport {
     pub reads: usize,
     /// Buffers that it writes.
     pub writes: usize,
+    /// Bytes of those buffers.
+    pub bytes: Bytes,
     /// Names of the fused ops.
     pub ops: Vec<String>,
     /// The product on whose panels it runs.
@@ -35,6 +74,8 @@ pub struct Report {
     pub recognized: Vec<String>,
     /// The kernels, in order of launch.
     pub kernels: Vec<KernelReport>,
+    /// Bytes that the kernels' ops would read and write one by one.
+    pub unfused_bytes: Bytes,
     /// Number of matrix products.
     pub products: usize,
     /// Number of combine steps.
@@ -49,6 +90,13 @@ impl Report {
     /// Time of the whole compilation.
     pub fn total(&self) -> Duration {
         self.stages.iter().map(|(_, time)| *time).sum()
+    }
+
+    /// Bytes that the kernels read and write.
+    pub fn bytes(&self) -> Bytes {
+        let mut sum = Bytes::default();
+        self.kernels.iter().for_each(|kernel| sum.extend(&kernel.bytes));
+        sum
     }
 
     /// The timings as one line.
@@ -75,18 +123,22 @@ impl fmt::Display for Report {
         for kernel in &self.kernels {
             write!(
                 f,
-                "  {}: {}, phases {}, reads {}, writes {}, fuses {} ops",
+                "  {}: {}, phases {}, reads {}, writes {}, bytes {}, fuses {} ops",
                 kernel.name,
                 kernel.space,
                 kernel.phases,
                 kernel.reads,
                 kernel.writes,
+                kernel.bytes,
                 kernel.ops.len()
             )?;
             match &kernel.epilogue_of {
                 Some(product) => writeln!(f, ", on panels of {product}")?,
                 None => writeln!(f)?,
             }
+        }
+        if !self.kernels.is_empty() {
+            writeln!(f, "bytes of kernels: {}, op by op {}", self.bytes(), self.unfused_bytes)?;
         }
         if !self.refusals.is_empty() {
             writeln!(f, "not fused:")?;

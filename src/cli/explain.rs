@@ -4,6 +4,7 @@ use super::{Failure, input};
 use crate::host::host_target;
 use evenkeel_compiler::expand::expand;
 use evenkeel_compiler::fuse::fuse;
+use evenkeel_compiler::rewrite::{Found, recognize};
 use evenkeel_compiler::{Options, compile};
 use std::io::Write;
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ pub(super) struct Args {
 enum Stage {
     /// The graph as written
     Trace,
+    /// The graph in terms of named ops
+    Recognize,
     /// The graph with its gradients
     Grad,
     /// The graph in primitives
@@ -39,9 +42,12 @@ enum Stage {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let written = input::graph(&args.file)?;
-    let graph = input::with_gradients(written.clone(), args.grad || args.after == Some(Stage::Grad))?;
+    let recognized = recognize(&written)?;
+    let gradients = args.grad || args.after == Some(Stage::Grad);
+    let graph = input::with_gradients(recognized.graph.clone(), gradients)?;
     match args.after {
         Some(Stage::Trace) => write!(out, "{written}")?,
+        Some(Stage::Recognize) => write!(out, "{}", recognized.graph)?,
         Some(Stage::Grad) => write!(out, "{graph}")?,
         Some(Stage::Expand) => write!(out, "{}", expand(&graph))?,
         Some(Stage::Fuse) => {
@@ -52,7 +58,11 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
             let compiled = compile(&graph, &host_target(1), &Options::default())?;
             compiled.report.kernels.iter().try_for_each(|kernel| writeln!(out, "{}", kernel.listing))?;
         }
-        None => write!(out, "{}", compile(&graph, &host_target(1), &Options::default())?.report)?,
+        None => {
+            let mut report = compile(&graph, &host_target(1), &Options::default())?.report;
+            report.recognized = recognized.found.iter().map(Found::to_string).collect();
+            write!(out, "{report}")?;
+        }
     }
     Ok(())
 }

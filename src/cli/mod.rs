@@ -9,6 +9,7 @@ mod explain;
 mod input;
 mod layers;
 mod ops;
+mod rules;
 mod run;
 mod table;
 mod train;
@@ -38,6 +39,8 @@ enum Verb {
     Explain(explain::Args),
     /// Measure built-in graphs: speed against a copy and unfused, compile times per stage
     Bench(bench::Args),
+    /// List the rewrite rules with tier, guards and source, or check them
+    Rules(rules::Args),
     /// List every operation with its formula
     Ops(ops::Args),
     /// List the layers that `check` can play, with their attributes
@@ -84,6 +87,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<(), Failure> {
         Verb::Run(args) => run::run(args, out),
         Verb::Explain(args) => explain::run(args, out),
         Verb::Bench(args) => bench::run(args, out),
+        Verb::Rules(args) => rules::run(args, out),
         Verb::Ops(args) => ops::run(args, out),
         Verb::Layers(args) => layers::run(args, out),
     }

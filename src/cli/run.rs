@@ -4,6 +4,7 @@ use super::{Failure, input};
 use crate::checkpoint;
 use crate::host::host_target;
 use crate::vectors::Machine;
+use evenkeel_compiler::rewrite::recognize;
 use evenkeel_compiler::{Options, compile};
 use evenkeel_ir::{Graph, Literal, eval};
 use evenkeel_runtime::{Argument, Executable, Gang, Tensor};
@@ -34,7 +35,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
-    let graph = input::with_gradients(input::graph(&args.file)?, args.grad)?;
+    let named = recognize(&input::graph(&args.file)?)?.graph;
+    let graph = input::with_gradients(named, args.grad)?;
     let tensors = input::tensors(&graph, args.input.as_deref())?;
     let results = match args.target {
         Machine::Interp => interpret(&graph, &tensors)?,

@@ -1,8 +1,8 @@
 //! Rewriting before differentiation and fusion.
 //!
 //! [`recognize`](recognize::recognize) finds named ops in spelled-out graphs: [`normal`] decides
-//! equality, [`rules`] add what a ring cannot say, an e-graph ([`language`], [`region`]) holds the
-//! alternatives and [`extract`] chooses.
+//! equality, [`rules`] add what a ring cannot say, an e-graph (`language`, `region`) holds the
+//! alternatives and `extract` chooses.
 
 mod activation;
 pub mod check;

@@ -18,7 +18,7 @@ use super::statistic;
 use crate::CompileError;
 use crate::pipeline::verified;
 use evenkeel_ir::op::{Composite, EpsKind};
-use evenkeel_ir::{Graph, GraphBuilder, NodeId, Op, Place, Provenance, Value};
+use evenkeel_ir::{Graph, GraphBuilder, Node, NodeId, Op, Place, Provenance, Value};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub struct Recognized {
 pub struct Found {
     /// The op with its attributes.
     pub what: String,
-    /// The ops of the user that it stands for.
+    /// The ops of the user that it stands for; none where the user wrote it as such.
     pub from: Vec<&'static str>,
     /// Rules that fired on the way.
     pub rules: Vec<&'static str>,
@@ -51,7 +51,10 @@ pub struct Found {
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} from {}", self.what, self.from.join(", "))?;
+        f.write_str(&self.what)?;
+        if !self.from.is_empty() {
+            write!(f, " from {}", self.from.join(", "))?;
+        }
         if let Some(place) = &self.place {
             write!(f, " at {place}")?;
         }
@@ -153,7 +156,7 @@ impl Work {
         let ops = written_ops(self.b.graph(), cone, &leaves, &self.found);
         let new = solution.recipe.emit(&mut self.b, &leaves, &ty)?;
         self.constants.update(self.b.graph());
-        if let Some(what) = describe(self.b.graph(), new, solution.recipe.head()) {
+        if let Some(what) = describe(self.b.graph(), new) {
             let Provenance { place, path } = from.clone();
             let found = Found { what, from: ops, rules: solution.rules, cost: solution.cost, place, path };
             self.found.insert(new.node, found);
@@ -188,12 +191,24 @@ impl Work {
             }
         }
         let outputs: Vec<_> = graph.outputs().iter().map(|(name, v)| (name.clone(), values[v])).collect();
-        let mut kept: Vec<(NodeId, Found)> =
-            found.into_iter().filter(|(id, _)| live[id.0 as usize]).collect();
-        kept.sort_by_key(|(id, _)| *id);
+        let kept = listed(&graph, found, &live);
         let graph = verified("recognize", pruned.finish(outputs))?;
-        Ok(Recognized { graph, found: kept.into_iter().map(|(_, found)| found).collect() })
+        Ok(Recognized { graph, found: kept })
     }
+}
+
+/// Every live named op, in order, with how it was found.
+fn listed(graph: &Graph, mut found: HashMap<NodeId, Found>, live: &[bool]) -> Vec<Found> {
+    let named = |(id, node): (NodeId, &Node)| {
+        if !live[id.0 as usize] || !is_named(&node.op) {
+            return found.remove(&id).filter(|_| live[id.0 as usize]);
+        }
+        let what = describe(graph, Value { node: id, result: 0 })?;
+        let Provenance { place, path } = graph.provenance(id).clone();
+        let written = Found { what, from: vec![], rules: vec![], cost: (0.0, 0.0), place, path };
+        Some(found.remove(&id).unwrap_or(written))
+    };
+    graph.iter().filter_map(named).collect()
 }
 
 /// Names of the user's ops between the leaves and the root, in order, each once; those of parts
@@ -230,9 +245,9 @@ fn written_ops(
 }
 
 /// `layer_norm over axes 1, eps 1e-5 inside the root, divisor n`
-fn describe(graph: &Graph, value: Value, head: Option<Head>) -> Option<String> {
-    match (graph.op(value), head?) {
-        (Op::Composite(op, attrs), _) => {
+fn describe(graph: &Graph, value: Value) -> Option<String> {
+    match graph.op(value) {
+        Op::Composite(op, attrs) => {
             let axes: Vec<String> = attrs.axes.iter().map(|axis| axis.to_string()).collect();
             let mut text = format!("{} over axes {}", op.name(), axes.join(", "));
             let reads = |attr| op.def().attrs.contains(&attr);
@@ -249,15 +264,17 @@ fn describe(graph: &Graph, value: Value, head: Option<Head>) -> Option<String> {
             }
             Some(text)
         }
-        (Op::Unary(op), _) => Some(op.name().to_string()),
+        Op::Unary(op) if op.def().definition.is_some() => Some(op.name().to_string()),
         _ => None,
     }
 }
 
+/// A region in which the root has an alternative, and the rules that fired.
+type Attempt = Option<(Region, Vec<&'static str>)>;
+
 /// Looks for something better than what the cone says.
 fn solve(graph: &Graph, constants: &Constants, cone: &Cone, values: &[Value]) -> Option<Solution> {
-    let attempts: [fn(&Graph, &Constants, &Cone) -> Option<(Region, Vec<&'static str>)>; 3] =
-        [by_rules, as_activation, as_statistic];
+    let attempts: [fn(&Graph, &Constants, &Cone) -> Attempt; 3] = [by_rules, as_activation, as_statistic];
     attempts.iter().find_map(|attempt| {
         let (region, rules) = attempt(graph, constants, cone)?;
         let (expression, before, after) = extract(&region.classes, &region.written, region.root);
@@ -276,7 +293,7 @@ fn solve(graph: &Graph, constants: &Constants, cone: &Cone, values: &[Value]) ->
 }
 
 /// Runs the rules over the whole cone, if the ops of one of them are all there.
-fn by_rules(graph: &Graph, constants: &Constants, cone: &Cone) -> Option<(Region, Vec<&'static str>)> {
+fn by_rules(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
     let root = graph.node(cone.root).op.name();
     let present: HashSet<&str> = cone.nodes.iter().map(|id| graph.node(*id).op.name()).collect();
     let applies = |ops: &Vec<&str>| ops[0] == root && ops.iter().all(|op| present.contains(op));
@@ -297,7 +314,7 @@ fn is_named(op: &Op) -> bool {
 }
 
 /// Proposes named functions of one element.
-fn as_activation(graph: &Graph, constants: &Constants, cone: &Cone) -> Option<(Region, Vec<&'static str>)> {
+fn as_activation(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
     if is_named(&graph.node(cone.root).op) {
         return None;
     }
@@ -319,7 +336,7 @@ fn as_activation(graph: &Graph, constants: &Constants, cone: &Cone) -> Option<(R
 }
 
 /// Proposes composites.
-fn as_statistic(graph: &Graph, constants: &Constants, cone: &Cone) -> Option<(Region, Vec<&'static str>)> {
+fn as_statistic(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
     let root = Value { node: cone.root, result: 0 };
     if is_named(graph.op(root)) {
         return None;

@@ -245,14 +245,6 @@ impl Recipe {
         Recipe { terms: expression.as_ref().to_vec(), space, dtype }
     }
 
-    /// The op at the root, in one word; none for a leaf or a number.
-    pub(crate) fn head(&self) -> Option<Head> {
-        match self.terms.last()? {
-            Term::Apply(head, _) => Some(*head),
-            _ => None,
-        }
-    }
-
     /// Builds the expression on these leaves, with this type.
     pub(crate) fn emit(&self, b: &mut GraphBuilder, leaves: &[Value], ty: &TensorType) -> Option<Value> {
         let mut value = self.value(b, leaves)?;

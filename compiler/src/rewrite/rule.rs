@@ -138,17 +138,15 @@ impl Rule {
         };
         let (lhs, rhs) = (side(self.lhs)?, side(self.rhs)?);
         let bound = lhs.vars();
-        let guards: Vec<(Var, Guard)> = self.guards.iter().map(|guard| (variable(guard), *guard)).collect();
-        for unbound in
-            rhs.vars().into_iter().chain(guards.iter().map(|(v, _)| *v)).filter(|v| !bound.contains(v))
-        {
+        let mut needed = rhs.vars().into_iter().chain(self.guards.iter().map(variable));
+        if let Some(unbound) = needed.find(|v| !bound.contains(v)) {
             return Err(RuleError::Unbound { rule: self.name, variable: unbound.to_string() });
         }
         let rule = *self;
         let holds = move |classes: &mut Classes, _: Id, subst: &Subst| rule.holds(classes, subst);
         // egg wants unique names; what stands before `#` is the rule
         let rewrite = |(number, order): (usize, PatternAst<Term>)| {
-            let applier = egg::ConditionalApplier { condition: holds.clone(), applier: rhs.clone() };
+            let applier = egg::ConditionalApplier { condition: holds, applier: rhs.clone() };
             Rewrite::new(format!("{}#{number}", self.name), Pattern::new(order), applier)
                 .map_err(|reason| RuleError::Parse { rule: self.name, side: self.lhs, reason })
         };

@@ -8,6 +8,7 @@ use super::constants::number;
 use super::normal::Number;
 use evenkeel_ir::op::{Attr, Attrs, Binary, Composite, EpsKind, Unary};
 use evenkeel_ir::{Axes, Graph, Node, Op, Value};
+use std::ops::Mul;
 
 /// The most cuts that are tried for one node.
 const CUTS: usize = 6;

@@ -8,6 +8,7 @@ use super::form::{Atom, AtomId, AxisMask, Form, Normalizer, Product, Term};
 use super::rational::Number;
 use evenkeel_ir::Op;
 use evenkeel_ir::op::Unary;
+use std::ops::{Mul, Neg};
 
 /// A place where a product can be divided by a base: `base^-k * exp^j`.
 struct Fraction {

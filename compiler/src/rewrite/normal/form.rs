@@ -8,6 +8,7 @@
 use super::rational::Number;
 use evenkeel_ir::{Extent, Op, Reduce};
 use std::collections::HashMap;
+use std::ops::{Add, Mul, Sub};
 use std::rc::Rc;
 
 /// A normal form in its [`Normalizer`].

@@ -4,7 +4,7 @@
 //! vary along, so broadcasting has no representation. Equal [`Form`]s are equal functions
 //! wherever both spellings are defined; the converse is not promised. Functions without algebra
 //! are opaque atoms, and what grows too large becomes one. How graphs become forms is in
-//! [`super::reader`]. Start at [`Normalizer`].
+//! `super::reader`. Start at [`Normalizer`].
 
 mod exponential;
 mod form;

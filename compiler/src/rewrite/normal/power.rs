@@ -9,6 +9,7 @@ use super::form::{Atom, AtomId, Form, Normalizer, Product, Term};
 use super::rational::Number;
 use evenkeel_ir::Op;
 use evenkeel_ir::op::Unary;
+use std::ops::{Mul, Neg, Sub};
 
 /// A sum as `factor * content * base`.
 pub(super) struct Factored {

@@ -5,6 +5,7 @@
 //! exactness can hide an equality, never invent one. Start at [`Number::ratio`].
 
 use std::cmp::Ordering;
+use std::ops::{Add, Mul, Neg, Sub};
 
 /// A coefficient or an exponent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,41 +78,6 @@ impl Number {
         self.as_int().is_some_and(|n| n % 2 == 0)
     }
 
-    /// Sum.
-    pub fn add(self, other: Number) -> Number {
-        let exact = || match (self, other) {
-            (Number::Exact(a, b), Number::Exact(c, d)) => {
-                let n = a.checked_mul(d)?.checked_add(c.checked_mul(b)?)?;
-                Some(Number::ratio(n, b.checked_mul(d)?))
-            }
-            _ => None,
-        };
-        exact().unwrap_or_else(|| Number::float(self.value() + other.value()))
-    }
-
-    /// Product.
-    pub fn mul(self, other: Number) -> Number {
-        let exact = || match (self, other) {
-            (Number::Exact(a, b), Number::Exact(c, d)) => {
-                let (left, right) = (Number::ratio(a, d), Number::ratio(c, b));
-                let (Number::Exact(a, d), Number::Exact(c, b)) = (left, right) else { return None };
-                Some(Number::Exact(a.checked_mul(c)?, b.checked_mul(d)?))
-            }
-            _ => None,
-        };
-        exact().unwrap_or_else(|| Number::float(self.value() * other.value()))
-    }
-
-    /// Negation.
-    pub fn neg(self) -> Number {
-        self.mul(Number::int(-1))
-    }
-
-    /// Difference.
-    pub fn sub(self, other: Number) -> Number {
-        self.add(other.neg())
-    }
-
     /// Magnitude.
     pub fn abs(self) -> Number {
         if self.is_positive() { self } else { self.neg() }
@@ -165,6 +131,53 @@ impl Number {
     }
 }
 
+impl Add for Number {
+    type Output = Number;
+
+    fn add(self, other: Number) -> Number {
+        let exact = || match (self, other) {
+            (Number::Exact(a, b), Number::Exact(c, d)) => {
+                let n = a.checked_mul(d)?.checked_add(c.checked_mul(b)?)?;
+                Some(Number::ratio(n, b.checked_mul(d)?))
+            }
+            _ => None,
+        };
+        exact().unwrap_or_else(|| Number::float(self.value() + other.value()))
+    }
+}
+
+impl Mul for Number {
+    type Output = Number;
+
+    fn mul(self, other: Number) -> Number {
+        let exact = || match (self, other) {
+            (Number::Exact(a, b), Number::Exact(c, d)) => {
+                let (left, right) = (Number::ratio(a, d), Number::ratio(c, b));
+                let (Number::Exact(a, d), Number::Exact(c, b)) = (left, right) else { return None };
+                Some(Number::Exact(a.checked_mul(c)?, b.checked_mul(d)?))
+            }
+            _ => None,
+        };
+        exact().unwrap_or_else(|| Number::float(self.value() * other.value()))
+    }
+}
+
+impl Sub for Number {
+    type Output = Number;
+
+    fn sub(self, other: Number) -> Number {
+        self.add(other.neg())
+    }
+}
+
+impl Neg for Number {
+    type Output = Number;
+
+    fn neg(self) -> Number {
+        self.mul(Number::int(-1))
+    }
+}
+
 fn gcd(mut a: u128, mut b: u128) -> u128 {
     while b != 0 {
         (a, b) = (b, a % b);
@@ -186,9 +199,9 @@ mod tests {
     #[test]
     fn overflow_gives_a_float() {
         let huge = Number::int(i128::MAX);
-        assert!(matches!(huge.mul(huge), Number::Float(_)));
-        assert!(matches!(huge.add(Number::HALF), Number::Float(_)));
-        assert_eq!(Number::ratio(1, 3).add(Number::ratio(1, 6)), Number::HALF);
+        assert!(matches!(huge * huge, Number::Float(_)));
+        assert!(matches!(huge + Number::HALF, Number::Float(_)));
+        assert_eq!(Number::ratio(1, 3) + Number::ratio(1, 6), Number::HALF);
         assert_eq!(Number::ratio(-1, 2).floor(), -1);
     }
 }

@@ -8,6 +8,7 @@ use super::form::{Atom, AxisMask, Form, Normalizer, Product};
 use super::rational::Number;
 use evenkeel_ir::op::{Binary, Unary};
 use evenkeel_ir::{Op, Reduce};
+use std::ops::{Add, Mul, Sub};
 
 /// `constant + slope * x + sum(weight * max(x, knot))`
 struct Hinges {
@@ -122,7 +123,7 @@ impl Normalizer {
             return x;
         }
         match self.hinges(x).and_then(|linear| linear.max(knot)) {
-            Some(hinges) => self.from_hinges(hinges),
+            Some(hinges) => self.form_of_hinges(hinges),
             None => {
                 let knot = self.number(knot);
                 self.max_atom(x, knot)
@@ -165,7 +166,7 @@ impl Normalizer {
         }
     }
 
-    fn from_hinges(&mut self, function: Hinges) -> Form {
+    fn form_of_hinges(&mut self, function: Hinges) -> Form {
         let mut form = self.number(function.constant);
         let linear = self.scale(function.x, function.slope);
         form = self.add(form, linear);

@@ -4,11 +4,13 @@ use super::check::check;
 use super::recognize;
 use super::rules::RULES;
 use super::spelling;
+use spellings::{ACTIVATIONS, NEAR_MISSES, NORMS, STATISTICS};
 mod proofs;
+mod spellings;
 
 use crate::grad::inline;
 use evenkeel_ir::eval::decomposed;
-use evenkeel_ir::{Composite, Graph, GraphBuilder, Op, Value};
+use evenkeel_ir::{Composite, DType, Graph, GraphBuilder, Op, Shape, TensorType, Unary, Value};
 
 const INPUTS: &[(&str, &[usize])] = &[("x", &[32, 768]), ("g", &[768]), ("b", &[768]), ("w", &[1, 768])];
 
@@ -70,207 +72,63 @@ fn becomes(expression: &str) -> String {
 
 #[test]
 fn activations() {
-    for (spelling, name) in [
-        ("(mul x (sigmoid x))", "silu"),
-        ("(div x (add 1 (exp (neg x))))", "silu"),
-        ("(recip (add 1 (exp (neg x))))", "sigmoid"),
-        ("(div (exp x) (add 1 (exp x)))", "sigmoid"),
-        ("(mul 0.5 (add 1 (tanh (mul 0.5 x))))", "sigmoid"),
-        ("(mul (mul 0.5 x) (add 1 (erf (div x 1.4142135623730951))))", "gelu"),
-        ("(mul x (mul 0.5 (add 1 (erf (mul x 0.70710678)))))", "gelu"),
-        (
-            "(mul (mul 0.5 x) (add 1 (tanh (mul 0.7978845608 (add x (mul 0.044715 (mul x (mul x x))))))))",
-            "gelu_tanh",
-        ),
-        ("(mul x (sigmoid (mul 1.702 x)))", "quick_gelu"),
-        ("(log (add 1 (exp x)))", "softplus"),
-        ("(log1p (exp x))", "softplus"),
-        ("(add (max x 0) (log1p (exp (neg (abs x)))))", "softplus"),
-        ("(max x 0)", "relu"),
-        ("(select (gt x 0) x 0)", "relu"),
-        ("(mul x (step x))", "relu"),
-        ("(mul x (tanh (softplus x)))", "mish"),
-        ("(mul x (tanh (log (add 1 (exp x)))))", "mish"),
-        ("(min 6 (max 0 x))", "relu6"),
-        ("(div (min 6 (max 0 (add x 3))) 6)", "hardsigmoid"),
-        ("(mul x (div (min 6 (max 0 (add x 3))) 6))", "hardswish"),
-        ("(neg (softplus (neg x)))", "log_sigmoid"),
-        ("(log (sigmoid x))", "log_sigmoid"),
-        ("(select (gt x 0) x (sub (exp x) 1))", "elu"),
-        ("(select (gt x 0) x (expm1 x))", "elu"),
-    ] {
+    for &(spelling, name) in ACTIVATIONS {
         assert_eq!(becomes(spelling), name, "{spelling}");
     }
 }
 
 #[test]
 fn statistics() {
-    for (spelling, name) in [
-        ("(div (sum @1 x) 768)", "mean@1"),
-        ("(mul (sum @1 x) 0.0013020833333333333)", "mean@1"),
-        ("(sub x (mean @1 x))", "center@1"),
-        ("(mean @1 (square (sub x (mean @1 x))))", "var@1"),
-        ("(sub (mean @1 (mul x x)) (square (mean @1 x)))", "var@1"),
-        ("(max (sub (mean @1 (mul x x)) (square (mean @1 x))) 0)", "var@1"),
-        ("(div (sum @1 (square (sub x (mean @1 x)))) 767)", "var@1:n-1"),
-        ("(rsqrt (add (var @1 x) 1e-5))", "rstd@1:1e-5:inside"),
-        ("(div (sub x (mean @1 x)) (sqrt (add (var @1 x) 1e-5)))", "standardize@1:1e-5:inside"),
-        ("(div (sub x (mean @1 x)) (add (sqrt (var @1 x)) 1e-5))", "standardize@1:1e-5:outside"),
-        ("(mul (sub x (mean @1 x)) (pow (add (var @1 x) 1e-5) -0.5))", "standardize@1:1e-5:inside"),
-        ("(div (sub x (mean @0 x)) (sqrt (add (var @0 x) 1e-3)))", "standardize@0:1e-3:inside"),
-        (
-            "(add (mul g (div (sub x (mean @1 x)) (sqrt (add (var @1 x) 1e-5)))) b)",
-            "layer_norm@1:1e-5:inside",
-        ),
-        (
-            "(add b (mul (mul w (rsqrt (add (var @1 x) 1e-5))) (sub x (mean @1 x))))",
-            "layer_norm@1:1e-5:inside",
-        ),
-        ("(mul x (rsqrt (add (mean @1 (square x)) 1e-6)))", "rms_unit@1:1e-6:inside"),
-        ("(mul (mul x (rsqrt (add (mean @1 (square x)) 1e-6))) g)", "rms_norm@1:1e-6:inside"),
-        ("(div x (sqrt (sum @1 (square x))))", "l2_norm@1"),
-        ("(div x (max (sqrt (sum @1 (square x))) 1e-12))", "l2_norm@1:1e-12:clamp"),
-        ("(div (exp x) (sum @1 (exp x)))", "softmax@1"),
-        ("(div (exp (sub x (rmax @1 x))) (sum @1 (exp (sub x (rmax @1 x)))))", "softmax@1"),
-        ("(log (softmax @1 x))", "log_softmax@1"),
-        ("(sub x (log (sum @1 (exp x))))", "log_softmax@1"),
-        ("(log (sum @1 (exp x)))", "logsumexp@1"),
-        ("(add (rmax @1 x) (log (sum @1 (exp (sub x (rmax @1 x))))))", "logsumexp@1"),
-    ] {
+    for &(spelling, name) in STATISTICS {
         assert_eq!(becomes(spelling), name, "{spelling}");
     }
 }
 
-/// More ways in which frameworks write norms: constant or run-time divisors, powers for roots,
-/// gains folded either side, nested sums, clamps.
+/// The op of the only output.
+fn root_of(graph: &Graph) -> String {
+    let recognized = recognize(graph).expect("recognition succeeds").graph;
+    format!("{:?}", recognized.op(recognized.outputs()[0].1))
+}
+
+#[test]
+fn every_named_function_is_recognized_from_its_definition() {
+    let mut count = 0;
+    for op in Unary::ALL {
+        let Some(definition) = op.def().definition else { continue };
+        let mut b = GraphBuilder::new();
+        let x = b.input("x", TensorType::new(DType::F32, Shape::of(&[4, 6])));
+        let y = definition(&mut b, x);
+        let graph = b.finish([("y".to_string(), y)]);
+        assert_eq!(root_of(&graph), format!("{:?}", Op::Unary(*op)), "{graph}");
+        count += 1;
+    }
+    assert!(count > 12);
+}
+
+#[test]
+fn every_composite_is_recognized_from_its_definition() {
+    for op in Composite::ALL.iter().filter(|op| **op != Composite::ArgMax) {
+        for attrs in proofs::attributes(*op) {
+            let named = proofs::graph_of(*op, attrs);
+            let expected = format!("{:?}", named.op(named.outputs()[0].1));
+            assert_eq!(root_of(&written_out(&named)), expected, "{}", written_out(&named));
+        }
+    }
+}
+
 #[test]
 fn spellings_of_norms() {
-    let layer_norm = "layer_norm@1:1e-5:inside";
-    for (spelling, name) in [
-        ("(add (mul (div (sub x (mean @1 x)) (pow (add (var @1 x) 1e-5) 0.5)) g) b)", layer_norm),
-        ("(add (mul (mul (sub x (mean @1 x)) (recip (sqrt (add (var @1 x) 1e-5)))) g) b)", layer_norm),
-        ("(add (mul (sub x (mean @1 x)) (mul w (rsqrt (add (var @1 x) 1e-5)))) b)", layer_norm),
-        (
-            "(add (mul (mul x (rsqrt (add (var @1 x) 1e-5))) w) (sub b (mul w (mul (mean @1 x) (rsqrt (add (var @1 x) 1e-5))))))",
-            layer_norm,
-        ),
-        (
-            "(add (mul (div (sub x (div (sum @1 x) 768)) (sqrt (add (div (sum @1 (square (sub x (div (sum @1 x) 768)))) 768) 1e-5))) g) b)",
-            layer_norm,
-        ),
-        (
-            "(add (mul (div (sub x (mean @1 x)) (sqrt (add (max (sub (mean @1 (square x)) (square (mean @1 x))) 0) 1e-5))) g) b)",
-            layer_norm,
-        ),
-        (
-            "(add (mul (div (sub x (mean @1 x)) (sqrt (add (abs (sub (mean @1 (square x)) (square (mean @1 x)))) 1e-5))) g) b)",
-            "var",
-        ),
-        (
-            "(div (sub x (mean @1 x)) (sqrt (add (sub (mean @1 (mul x x)) (square (mean @1 x))) 1e-5)))",
-            "standardize@1:1e-5:inside",
-        ),
-        ("(div (sub x (mean @1 x)) (sqrt (var @1 x)))", "standardize@1"),
-        ("(div (sub x (mean @0,1 x)) (sqrt (add (var @0,1 x) 1e-5)))", "standardize@0,1:1e-5:inside"),
-        (
-            "(div (sub x (mean @1 (mean @0 x))) (sqrt (add (mean @1 (mean @0 (square (sub x (mean @1 (mean @0 x)))))) 1e-5)))",
-            "standardize@0,1:1e-5:inside",
-        ),
-        ("(div (sub x (mean @1 x)) (max (sqrt (var @1 x)) 1e-5))", "standardize@1:1e-5:clamp"),
-        (
-            "(div (sub x (mean @1 x)) (sqrt (add (div (sum @1 (square (sub x (mean @1 x)))) 767) 1e-5)))",
-            "standardize@1:1e-5:inside:n-1",
-        ),
-        ("(div x (sqrt (add (mean @1 (square x)) 1e-6)))", "rms_unit@1:1e-6:inside"),
-        ("(div x (sqrt (add (div (sum @1 (mul x x)) 768) 1e-6)))", "rms_unit@1:1e-6:inside"),
-        ("(mul x (pow (add (mean @1 (pow x 2)) 1e-6) -0.5))", "rms_unit@1:1e-6:inside"),
-        ("(mul g (mul x (rsqrt (add (mean @1 (mul x x)) 1e-6))))", "rms_norm@1:1e-6:inside"),
-        ("(mul x (mul w (rsqrt (add (mean @1 (mul x x)) 1e-6))))", "rms_norm@1:1e-6:inside"),
-        ("(mul x (div w (sqrt (add (mean @1 (mul x x)) 1e-6))))", "rms_norm@1:1e-6:inside"),
-        ("(div x (add (sqrt (mean @1 (square x))) 1e-6))", "rms_unit@1:1e-6:outside"),
-        (
-            "(div (mul x 27.712812921102035) (sqrt (add (sum @1 (square x)) 7.68e-4)))",
-            "rms_unit@1:1e-6:inside",
-        ),
-        ("(div x (add (sqrt (sum @1 (square x))) 1e-6))", "l2_norm@1:1e-6:outside"),
-        ("(div x (sqrt (add (sum @1 (mul x x)) 1e-12)))", "l2_norm@1:1e-12:inside"),
-        ("(mul x (rsqrt (sum @1 (mul x x))))", "l2_norm@1"),
-        ("(exp (sub x (logsumexp @1 x)))", "softmax@1"),
-        ("(mul (exp x) (recip (sum @1 (exp x))))", "softmax@1"),
-        ("(exp (sub (sub x (rmax @1 x)) (log (sum @1 (exp (sub x (rmax @1 x)))))))", "softmax@1"),
-        ("(sub (sub x (rmax @1 x)) (log (sum @1 (exp (sub x (rmax @1 x))))))", "log_softmax@1"),
-        ("(log (div (exp x) (sum @1 (exp x))))", "log_softmax@1"),
-        ("(neg (sub (log (sum @1 (exp x))) x))", "log_softmax@1"),
-        ("(div (exp (sub x (rmax @0 x))) (sum @0 (exp (sub x (rmax @0 x)))))", "softmax@0"),
-    ] {
+    for &(spelling, name) in NORMS {
         let found = becomes(spelling);
         assert!(found == name || (name == "var" && found.contains("layer_norm")), "{spelling}: {found}");
     }
 }
 
-/// Functions that are close to a named one and are not it.
 #[test]
 fn near_misses_stay_apart() {
-    for (spelling, not) in [
-        ("(mul x (sigmoid (mul 1.01 x)))", "silu"),
-        ("(mul x (sigmoid (mul 1.719 x)))", "quick_gelu"),
-        ("(mul x (sigmoid (add x 0.01)))", "silu"),
-        ("(mul (mul 0.5 x) (add 1 (erf (div x 1.4283556979968262))))", "gelu"),
-        ("(mul (mul 0.505 x) (add 1 (erf (div x 1.4142135623730951))))", "gelu"),
-        ("(mul (mul 0.5 x) (add 1.01 (erf (div x 1.4142135623730951))))", "gelu"),
-        (
-            "(mul (mul 0.5 x) (add 1 (tanh (mul 0.7978845608 (add x (mul 0.0451 (mul x (mul x x))))))))",
-            "gelu_tanh",
-        ),
-        ("(mul (mul 0.5 x) (add 1 (tanh (mul 0.7978845608 (add x (mul 0.044715 (mul x x)))))))", "gelu_tanh"),
-        (
-            "(mul (mul 0.5 x) (add 1 (tanh (mul 0.8058 (add x (mul 0.044715 (mul x (mul x x))))))))",
-            "gelu_tanh",
-        ),
-        ("(log (add 1.01 (exp x)))", "softplus"),
-        ("(add (max x 0) (log1p (exp (abs x))))", "softplus"),
-        ("(mul x (tanh (log (add 2 (exp x)))))", "mish"),
-        ("(max x 0.01)", "relu"),
-        ("(min 6.06 (max 0 x))", "relu6"),
-        ("(mul x (div (min 6 (max 0 (add x 3.03))) 6))", "hardswish"),
-        ("(select (gt x 0.01) x 0)", "relu"),
-        ("(select (gt x 0) x (mul 1.01 (expm1 x)))", "elu"),
-        ("(recip (add 1 (exp x)))", "sigmoid"),
-        ("(mul 1.0507 (select (gt x 0) x (mul 1.69 (expm1 x))))", "selu"),
-        ("(div (sum @1 x) 767)", "mean"),
-        ("(div (sum @0 x) 768)", "mean"),
-        ("(sub x (mean @0 (mean @1 (mul 2 x))))", "center"),
-        ("(mean @1 (square (sub x (mean @0 x))))", "var"),
-        ("(sub (mean @1 (mul x x)) (mean @1 x))", "var"),
-        ("(sub (mean @1 (mul x x)) (mul 1.01 (square (mean @1 x))))", "var"),
-        ("(div (sum @1 (square (sub x (mean @1 x)))) 766)", "var"),
-        ("(div (sub x (mean @1 x)) (add (var @1 x) 1e-5))", "standardize"),
-        ("(div (sub x (mean @1 x)) (sqrt (add (var @0 x) 1e-5)))", "standardize"),
-        ("(div (sub x (mean @0 x)) (sqrt (add (var @1 x) 1e-5)))", "standardize"),
-        ("(div x (sqrt (add (var @1 x) 1e-5)))", "standardize"),
-        ("(div (sub x (mul 1.01 (mean @1 x))) (sqrt (add (var @1 x) 1e-5)))", "standardize"),
-        ("(div (sub x (mean @1 x)) (pow (add (var @1 x) 1e-5) 0.505))", "standardize"),
-        ("(div (sub x (mean @1 x)) (sqrt (add (mul 1.01 (var @1 x)) 1e-5)))", "standardize"),
-        ("(div (sub x (mean @1 x)) (sqrt (add (mean @1 (square x)) 1e-5)))", "standardize"),
-        ("(add (mul g (div (sub x (mean @1 x)) (sqrt (add (var @0 x) 1e-5)))) b)", "layer_norm"),
-        ("(mul g (add (div (sub x (mean @1 x)) (sqrt (add (var @1 x) 1e-5))) b))", "layer_norm"),
-        ("(mul x (rsqrt (add (mean @0 (square x)) (mean @1 (square x)))))", "rms_unit"),
-        ("(mul x (rsqrt (add (mean @1 (abs x)) 1e-6)))", "rms_unit"),
-        ("(mul x (recip (add (mean @1 (square x)) 1e-6)))", "rms_unit"),
-        ("(mul x (rsqrt (add (mean @1 (square w)) 1e-6)))", "rms_norm"),
-        ("(div x (sqrt (sum @1 (mul x (abs x)))))", "l2_norm"),
-        ("(div x (min (sqrt (sum @1 (square x))) 1e-12))", "l2_norm"),
-        ("(div (exp x) (sum @0 (exp (mul 2 x))))", "softmax"),
-        ("(div (exp x) (add 1 (sum @1 (exp x))))", "softmax"),
-        ("(div (exp (mul 1.01 x)) (sum @1 (exp x)))", "softmax"),
-        ("(div (exp x) (reduce_max @1 (exp x)))", "softmax"),
-        ("(sub x (log (sum @0 (exp (mul 2 x)))))", "log_softmax"),
-        ("(sub x (log (mean @1 (exp x))))", "log_softmax"),
-        ("(log (mean @1 (exp x)))", "logsumexp"),
-        ("(log (add 1e-3 (sum @1 (exp x))))", "logsumexp"),
-    ] {
+    for &(spelling, not) in NEAR_MISSES {
         let found = becomes(spelling);
-        let wrong = found.split(' ').last().is_some_and(|op| op.split('@').next() == Some(not));
+        let wrong = found.split(' ').next_back().is_some_and(|op| op.split('@').next() == Some(not));
         assert!(!wrong, "{spelling} is not {not}: {found}");
     }
 }

@@ -11,7 +11,7 @@ fn tensor(b: &mut GraphBuilder, name: &str, sizes: &[usize]) -> Value {
 }
 
 /// The composite on free operands, and its operands.
-fn graph_of(op: Composite, attrs: Attrs) -> Graph {
+pub(super) fn graph_of(op: Composite, attrs: Attrs) -> Graph {
     let mut b = GraphBuilder::new();
     let operands: Vec<Value> = op
         .def()
@@ -40,7 +40,7 @@ fn gradients(graph: &Graph) -> Graph {
     b.finish(outputs)
 }
 
-fn attributes(op: Composite) -> Vec<Attrs> {
+pub(super) fn attributes(op: Composite) -> Vec<Attrs> {
     let reads = |attr: Attr| op.def().attrs.contains(&attr);
     let mut all = vec![Attrs::over(Axes::new([1])), Attrs::over(Axes::new([0, 1]))];
     if reads(Attr::Eps) {
