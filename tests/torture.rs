@@ -33,11 +33,22 @@ struct Compared {
 
 impl Case {
     fn new(composite: Composite, sizes: &[usize], axes: &[usize], eps: f64) -> Case {
+        Case::of_kind(composite, sizes, axes, eps, EpsKind::Inside)
+    }
+
+    /// A case for every kind of eps that the composite has.
+    fn every(composite: Composite, sizes: &[usize], axes: &[usize], eps: f64) -> Vec<Case> {
+        let kinds = [EpsKind::Inside, EpsKind::Outside, EpsKind::Clamp];
+        let count = if composite.def().attrs.contains(&Attr::Eps) { 3 } else { 1 };
+        kinds[..count].iter().map(|&kind| Case::of_kind(composite, sizes, axes, eps, kind)).collect()
+    }
+
+    fn of_kind(composite: Composite, sizes: &[usize], axes: &[usize], eps: f64, kind: EpsKind) -> Case {
         let def = composite.def();
         let axes = Axes::new(axes.iter().copied());
         let mut attrs = Attrs::over(axes);
         if def.attrs.contains(&Attr::Eps) {
-            attrs = attrs.eps(eps, EpsKind::Inside);
+            attrs = attrs.eps(eps, kind);
         }
         let mut b = GraphBuilder::new();
         let ty = |sizes: &[usize]| TensorType::new(DType::F32, Shape::of(sizes));
@@ -97,9 +108,10 @@ impl Case {
                 let same = got == want || *got == rounded || (got.is_nan() && want.is_nan());
                 assert!(
                     same || (got - want).abs() <= allowed,
-                    "{} {:?} {what}, {name}[{i}]: got {got:e}, want {want:e}, scale {scale:e}",
+                    "{} {:?} {:?} {what}, {name}[{i}]: got {got:e}, want {want:e}, scale {scale:e}",
                     self.composite.name(),
                     self.sizes,
+                    self.attrs.eps_kind,
                 );
             }
         }
@@ -149,10 +161,11 @@ fn constant_and_zero_rows_are_handled() {
     for composite in differentiable() {
         for columns in [1, 7, 64] {
             let sizes = [6, columns];
-            let case = Case::new(composite, &sizes, &[1], 1e-5);
-            case.check("constant rows", shaped(&sizes, |row, _| row as f32 * 0.37 - 1.0), 1e-5);
-            case.check("zero rows", shaped(&sizes, |_, _| 0.0), 1e-5);
-            case.check("one zero row", shaped(&sizes, |row, x| if row == 2 { 0.0 } else { x }), 1e-5);
+            for case in Case::every(composite, &sizes, &[1], 1e-5) {
+                case.check("constant rows", shaped(&sizes, |row, _| row as f32 * 0.25 - 1.0), 1e-5);
+                case.check("zero rows", shaped(&sizes, |_, _| 0.0), 1e-5);
+                case.check("one zero row", shaped(&sizes, |row, x| if row == 2 { 0.0 } else { x }), 1e-5);
+            }
         }
     }
 }
@@ -162,11 +175,16 @@ fn huge_magnitudes_stay_finite_and_right() {
     for composite in differentiable() {
         for columns in [3, 33, 128] {
             let sizes = [5, columns];
-            let case = Case::new(composite, &sizes, &[1], 1e-5);
-            case.check("all rows 1e37", shaped(&sizes, |_, x| x * 1e37), 1e-5);
-            case.check("one row 1e37", shaped(&sizes, |row, x| if row == 3 { x * 1e37 } else { x }), 1e-5);
-            case.check("rows 1e19", shaped(&sizes, |_, x| x * 1e19), 1e-5);
-            case.check("rows 1e-15", shaped(&sizes, |_, x| x * 1e-15), 1e-5);
+            for case in Case::every(composite, &sizes, &[1], 1e-5) {
+                case.check("all rows 1e37", shaped(&sizes, |_, x| x * 1e37), 1e-5);
+                case.check(
+                    "one row 1e37",
+                    shaped(&sizes, |row, x| if row == 3 { x * 1e37 } else { x }),
+                    1e-5,
+                );
+                case.check("rows 1e19", shaped(&sizes, |_, x| x * 1e19), 1e-5);
+                case.check("rows 1e-15", shaped(&sizes, |_, x| x * 1e-15), 1e-5);
+            }
         }
     }
 }

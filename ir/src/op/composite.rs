@@ -8,6 +8,7 @@ use super::table::table;
 use crate::graph::{GraphBuilder, Value};
 
 mod moments;
+mod root;
 mod softmax;
 
 /// Attributes that a composite reads.

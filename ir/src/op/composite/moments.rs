@@ -4,6 +4,7 @@
 //! `v = mean((x - m)^2) - m2^2`, and x-hat is rebuilt from the pair `(m, m2)`. Rows whose
 //! largest magnitude exceeds 1e18 are first scaled by a power of two.
 
+use super::root::{inverse_root, root_slope, scaled_inverse_root};
 use super::{Attr, Attrs, Composite, GraphBuilder, Value};
 use crate::op::attrs::EpsKind;
 use crate::op::{Reduce, composite::CompositeDef};
@@ -34,27 +35,6 @@ fn divisor(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Value {
     }
     let c = b.number(x, attrs.correction.into());
     b.sub(n, c)
-}
-
-/// `1 / sqrt(v)` with eps as its kind says.
-fn inverse_root(b: &mut GraphBuilder, v: Value, attrs: &Attrs) -> Value {
-    let eps = b.number(v, attrs.eps.get());
-    match attrs.eps_kind {
-        EpsKind::Inside => {
-            let s = b.add(v, eps);
-            b.rsqrt(s)
-        }
-        EpsKind::Outside => {
-            let r = b.sqrt(v);
-            let s = b.add(r, eps);
-            b.recip(s)
-        }
-        EpsKind::Clamp => {
-            let r = b.sqrt(v);
-            let s = b.max(r, eps);
-            b.recip(s)
-        }
-    }
 }
 
 pub(super) fn mean(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
@@ -187,45 +167,13 @@ fn corrected(b: &mut GraphBuilder, x: Value, v: Value, attrs: &Attrs) -> Value {
     b.mul(v, ratio)
 }
 
-/// `scale^-1 / sqrt(v / scale^2)` with eps in the scaled unit; scaled rows keep eps above zero.
-fn scaled_inverse_root(b: &mut GraphBuilder, v: Value, scale: Value, attrs: &Attrs) -> Value {
-    let eps = b.number(v, attrs.eps.get());
-    let mut e = b.mul(eps, scale);
-    if attrs.eps_kind == EpsKind::Inside {
-        e = b.mul(e, scale);
-    }
-    if attrs.eps.get() > 0.0 {
-        let tiny = b.number(v, 1e-37);
-        let raised = b.max(e, tiny);
-        let one = b.number(v, 1.0);
-        let small = b.lt(scale, one);
-        e = b.select(small, raised, e);
-    }
-    match attrs.eps_kind {
-        EpsKind::Inside => {
-            let s = b.add(v, e);
-            b.rsqrt(s)
-        }
-        EpsKind::Outside => {
-            let r = b.sqrt(v);
-            let s = b.add(r, e);
-            b.recip(s)
-        }
-        EpsKind::Clamp => {
-            let r = b.sqrt(v);
-            let s = b.max(r, e);
-            b.recip(s)
-        }
-    }
-}
-
 pub(super) fn rstd_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
     let s = Statistics::of(b, inputs[0], attrs);
     let r = scaled_inverse_root(b, s.var, s.scale, attrs);
     b.mul(r, s.scale)
 }
 
-/// `-rstd^2 / (n - correction) * xhat * g`, for eps inside the root.
+/// `-xhat * rstd * slope * g / (n - correction)`, where slope is `1 / sqrt` of the variance.
 pub(super) fn rstd_vjp(
     b: &mut GraphBuilder,
     inputs: &[Value],
@@ -233,16 +181,37 @@ pub(super) fn rstd_vjp(
     y: Value,
     g: Value,
 ) -> Option<Vec<Value>> {
-    if attrs.eps_kind != EpsKind::Inside {
-        return None;
-    }
     let xhat = node(b, Composite::Standardize, inputs, attrs);
     let d = divisor(b, inputs[0], attrs);
+    if attrs.eps_kind != EpsKind::Inside {
+        let v = node(b, Composite::Var, inputs, attrs);
+        return Some(vec![guarded_cotangent(b, xhat, v, y, attrs, g, Some(d))]);
+    }
     let y2 = b.square(y);
     let t = b.mul(g, y2);
     let t = b.div(t, d);
     let t = b.neg(t);
     Some(vec![b.mul(xhat, t)])
+}
+
+/// `-unit * y * slope(v) * g / n`, in an order that rows of large numbers survive.
+fn guarded_cotangent(
+    b: &mut GraphBuilder,
+    unit: Value,
+    v: Value,
+    y: Value,
+    attrs: &Attrs,
+    g: Value,
+    n: Option<Value>,
+) -> Value {
+    let slope = root_slope(b, v, y, attrs);
+    let t = b.mul(unit, g);
+    let t = b.mul(t, y);
+    let mut t = b.mul(t, slope);
+    if let Some(n) = n {
+        t = b.div(t, n);
+    }
+    b.neg(t)
 }
 
 pub(super) fn standardize(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
@@ -257,11 +226,8 @@ pub(super) fn standardize_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: 
     b.mul(s.centered, r)
 }
 
-/// `rstd * (g - mean(g) - xhat * sum(g * xhat) / (n - correction))`, for eps inside the root.
-fn standardize_cotangent(b: &mut GraphBuilder, x: Value, attrs: &Attrs, g: Value) -> Option<Value> {
-    if attrs.eps_kind != EpsKind::Inside {
-        return None;
-    }
+/// `rstd * (g - mean(g)) - slope * xhat * sum(g * xhat) / (n - correction)`.
+fn standardize_cotangent(b: &mut GraphBuilder, x: Value, attrs: &Attrs, g: Value) -> Value {
     let xhat = node(b, Composite::Standardize, &[x], attrs);
     let r = node(b, Composite::Rstd, &[x], attrs);
     let mg = node(b, Composite::Mean, &[g], attrs);
@@ -271,8 +237,27 @@ fn standardize_cotangent(b: &mut GraphBuilder, x: Value, attrs: &Attrs, g: Value
     let share = b.div(total, d);
     let t = b.mul(xhat, share);
     let c = b.sub(g, mg);
-    let c = b.sub(c, t);
-    Some(b.mul(r, c))
+    let v = |b: &mut GraphBuilder| node(b, Composite::Var, &[x], attrs);
+    joined(b, r, c, t, attrs, v)
+}
+
+/// `r * c - slope * t`; slope is r for eps inside the root, else that of the statistic `v`.
+fn joined(
+    b: &mut GraphBuilder,
+    r: Value,
+    c: Value,
+    t: Value,
+    attrs: &Attrs,
+    v: impl FnOnce(&mut GraphBuilder) -> Value,
+) -> Value {
+    if attrs.eps_kind == EpsKind::Inside {
+        let c = b.sub(c, t);
+        return b.mul(r, c);
+    }
+    let v = v(b);
+    let slope = root_slope(b, v, r, attrs);
+    let (c, t) = (b.mul(r, c), b.mul(slope, t));
+    b.sub(c, t)
 }
 
 pub(super) fn standardize_vjp(
@@ -282,7 +267,7 @@ pub(super) fn standardize_vjp(
     _: Value,
     g: Value,
 ) -> Option<Vec<Value>> {
-    Some(vec![standardize_cotangent(b, inputs[0], attrs, g)?])
+    Some(vec![standardize_cotangent(b, inputs[0], attrs, g)])
 }
 
 pub(super) fn layer_norm(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
@@ -306,7 +291,7 @@ pub(super) fn layer_norm_vjp(
 ) -> Option<Vec<Value>> {
     let xhat = node(b, Composite::Standardize, &inputs[..1], attrs);
     let scaled = b.mul(g, inputs[1]);
-    let dx = standardize_cotangent(b, inputs[0], attrs, scaled)?;
+    let dx = standardize_cotangent(b, inputs[0], attrs, scaled);
     let gx = b.mul(g, xhat);
     let (dgain, dbias) = (b.unstretch_like(gx, inputs[1]), b.unstretch_like(g, inputs[2]));
     Some(vec![dx, dgain, dbias])
@@ -354,7 +339,7 @@ pub(super) fn rrms_vjp(
     inverse_root_vjp(b, Composite::RmsUnit, inputs, attrs, y, g, Some(n))
 }
 
-/// `-y^2 / n * unit(x) * g`, for eps inside the root.
+/// `-y^2 / n * unit(x) * g` for eps inside the root, else guarded where the root stands still.
 fn inverse_root_vjp(
     b: &mut GraphBuilder,
     unit: Composite,
@@ -364,10 +349,11 @@ fn inverse_root_vjp(
     g: Value,
     n: Option<Value>,
 ) -> Option<Vec<Value>> {
-    if attrs.eps_kind != EpsKind::Inside {
-        return None;
-    }
     let u = node(b, unit, inputs, attrs);
+    if attrs.eps_kind != EpsKind::Inside {
+        let v = moment2(b, inputs[0], attrs, n.is_some());
+        return Some(vec![guarded_cotangent(b, u, v, y, attrs, g, n)]);
+    }
     let y2 = b.square(y);
     let mut t = b.mul(g, y2);
     if let Some(n) = n {
@@ -387,18 +373,14 @@ pub(super) fn rms_unit_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &At
     b.mul(xs, r)
 }
 
-/// `r * (g - unit * mean(g * unit))`
-fn rms_cotangent(b: &mut GraphBuilder, x: Value, attrs: &Attrs, g: Value) -> Option<Value> {
-    if attrs.eps_kind != EpsKind::Inside {
-        return None;
-    }
+/// `r * g - slope * unit * mean(g * unit)`
+fn rms_cotangent(b: &mut GraphBuilder, x: Value, attrs: &Attrs, g: Value) -> Value {
     let u = node(b, Composite::RmsUnit, &[x], attrs);
     let r = node(b, Composite::Rrms, &[x], attrs);
     let gu = b.mul(g, u);
     let m = node(b, Composite::Mean, &[gu], attrs);
     let t = b.mul(u, m);
-    let d = b.sub(g, t);
-    Some(b.mul(r, d))
+    joined(b, r, g, t, attrs, |b| moment2(b, x, attrs, true))
 }
 
 pub(super) fn rms_unit_vjp(
@@ -408,7 +390,7 @@ pub(super) fn rms_unit_vjp(
     _: Value,
     g: Value,
 ) -> Option<Vec<Value>> {
-    Some(vec![rms_cotangent(b, inputs[0], attrs, g)?])
+    Some(vec![rms_cotangent(b, inputs[0], attrs, g)])
 }
 
 pub(super) fn rms_norm(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
@@ -430,7 +412,7 @@ pub(super) fn rms_norm_vjp(
 ) -> Option<Vec<Value>> {
     let u = node(b, Composite::RmsUnit, &inputs[..1], attrs);
     let scaled = b.mul(g, inputs[1]);
-    let dx = rms_cotangent(b, inputs[0], attrs, scaled)?;
+    let dx = rms_cotangent(b, inputs[0], attrs, scaled);
     let gu = b.mul(g, u);
     Some(vec![dx, b.unstretch_like(gu, inputs[1])])
 }
@@ -465,7 +447,7 @@ pub(super) fn l2_norm_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Att
     b.mul(xs, r)
 }
 
-/// `r * (g - y * sum(g * y))`
+/// `r * g - slope * y * sum(g * y)`
 pub(super) fn l2_norm_vjp(
     b: &mut GraphBuilder,
     inputs: &[Value],
@@ -473,13 +455,9 @@ pub(super) fn l2_norm_vjp(
     y: Value,
     g: Value,
 ) -> Option<Vec<Value>> {
-    if attrs.eps_kind != EpsKind::Inside {
-        return None;
-    }
     let r = node(b, Composite::Rnorm, inputs, attrs);
     let gy = b.mul(g, y);
     let total = b.sum(gy, attrs.axes);
     let t = b.mul(y, total);
-    let d = b.sub(g, t);
-    Some(vec![b.mul(r, d)])
+    Some(vec![joined(b, r, g, t, attrs, |b| moment2(b, inputs[0], attrs, false))])
 }
