@@ -214,13 +214,13 @@ fn layer_norm_is_one_kernel_forward_and_one_backward() {
         |graph: &Graph| compile(graph, &host_target(1), &Options::default()).unwrap().report.to_string();
     insta::assert_snapshot!(report(&forward), @r"
     steps: 1 kernels, 0 products, 0 combine steps, 0 copies or fills
-      g0_add: rows [N] of [256], phases 3, reads 3, writes 1, bytes 2048 N + 2048, fuses 27 ops
     bytes of kernels: 2048 N + 2048, op by op 27798 N + 2048
+      g0_add: rows [N] of [256], phases 3, reads 3, writes 1, bytes 2048 N + 2048, fuses 27 ops
     ");
     insta::assert_snapshot!(report(&both), @r"
     steps: 1 kernels, 0 products, 1 combine steps, 0 copies or fills
-      g0_add_mul_sum: rows [N] of [256], phases 4, reads 4, writes 4, bytes 4096 N + 133120, fuses 41 ops
     bytes of kernels: 4096 N + 133120, op by op 51390 N + 5120
+      g0_add_mul_sum: rows [N] of [256], phases 4, reads 4, writes 4, bytes 4096 N + 133120, fuses 41 ops
     ");
 }
 

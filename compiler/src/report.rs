@@ -106,44 +106,61 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Report {
+    /// The report without the kernels.
+    pub fn brief(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| {
+            self.write_recognized(f)?;
+            self.write_totals(f)?;
+            self.write_refusals(f)
+        })
+    }
+
+    fn write_recognized(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.recognized.is_empty() {
             writeln!(f, "recognized:")?;
-            self.recognized.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
         }
+        self.recognized.iter().try_for_each(|line| writeln!(f, "  {line}"))
+    }
+
+    fn write_totals(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { products, combines, others, .. } = self;
+        let kernels = self.kernels.len();
         writeln!(
             f,
-            "steps: {} kernels, {} products, {} combine steps, {} copies or fills",
-            self.kernels.len(),
-            self.products,
-            self.combines,
-            self.others
+            "steps: {kernels} kernels, {products} products, {combines} combine steps, {others} copies or fills"
         )?;
-        for kernel in &self.kernels {
-            write!(
-                f,
-                "  {}: {}, phases {}, reads {}, writes {}, bytes {}, fuses {} ops",
-                kernel.name,
-                kernel.space,
-                kernel.phases,
-                kernel.reads,
-                kernel.writes,
-                kernel.bytes,
-                kernel.ops.len()
-            )?;
-            match &kernel.epilogue_of {
-                Some(product) => writeln!(f, ", on panels of {product}")?,
-                None => writeln!(f)?,
-            }
-        }
-        if !self.kernels.is_empty() {
+        if kernels > 0 {
             writeln!(f, "bytes of kernels: {}, op by op {}", self.bytes(), self.unfused_bytes)?;
         }
+        Ok(())
+    }
+
+    fn write_refusals(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.refusals.is_empty() {
             writeln!(f, "not fused:")?;
-            self.refusals.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
         }
-        Ok(())
+        self.refusals.iter().try_for_each(|line| writeln!(f, "  {line}"))
+    }
+}
+
+impl fmt::Display for KernelReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let KernelReport { name, space, phases, reads, writes, bytes, .. } = self;
+        write!(f, "{name}: {space}, phases {phases}, reads {reads}, writes {writes}, bytes {bytes}, ")?;
+        write!(f, "fuses {} ops", self.ops.len())?;
+        match &self.epilogue_of {
+            Some(product) => write!(f, ", on panels of {product}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_recognized(f)?;
+        self.write_totals(f)?;
+        self.kernels.iter().try_for_each(|kernel| writeln!(f, "  {kernel}"))?;
+        self.write_refusals(f)
     }
 }

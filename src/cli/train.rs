@@ -161,10 +161,16 @@ impl<'a> Run<'a> {
         let schedule = Schedule::cosine(per_epoch, per_epoch * args.epochs);
         let mut step = step.schedule(schedule).clip_norm(1.0).seed(args.seed as i64).compile(&example)?;
         let compiled = clock.elapsed();
-        let text = step.explain();
-        let short = text.lines().filter(|line| args.explain || !line.starts_with("  g"));
-        short.into_iter().try_for_each(|line| writeln!(out, "{line}"))?;
-        let stages = step.report().map(|report| report.timings()).unwrap_or_default();
+        let stages = match step.report() {
+            Some(report) if !args.explain => {
+                write!(out, "{}", report.brief())?;
+                report.timings()
+            }
+            report => {
+                write!(out, "{}", step.explain())?;
+                report.map(|report| report.timings()).unwrap_or_default()
+            }
+        };
         writeln!(out, "compiled the training step in {:.1} ms: {stages}", compiled.as_secs_f64() * 1e3)?;
         if let Some(path) = &args.resume {
             step.resume(path)?;

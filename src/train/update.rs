@@ -65,7 +65,7 @@ pub(crate) fn step_graph(
             bad = step.b.add(bad, unknown);
             step.clip(limit, norm, gradients)
         }
-        None => gradients,
+        None => step.admit(bad, gradients),
     };
     step.optimize(optimizer, &gradients);
     step.states(&outputs);
@@ -171,6 +171,20 @@ impl Builder<'_> {
         let limit = self.b.number(norm, limit);
         let larger = self.b.max(norm, limit);
         let factor = self.b.div(limit, larger);
+        self.scaled(factor, gradients)
+    }
+
+    /// `g` where everything is finite, else `0 g`. The update thus waits for the check, so one
+    /// kernel computes and guards it; else its values would be written once before the check
+    /// and once after it.
+    fn admit(&mut self, bad: Value, gradients: Vec<Value>) -> Vec<Value> {
+        let (zero, one) = (self.b.number(bad, 0.0), self.b.number(bad, 1.0));
+        let fine = self.b.eq(bad, zero);
+        let factor = self.b.select(fine, one, zero);
+        self.scaled(factor, gradients)
+    }
+
+    fn scaled(&mut self, factor: Value, gradients: Vec<Value>) -> Vec<Value> {
         let scaled = |b: &mut GraphBuilder, g: Value| {
             let dtype = b.ty(g).dtype;
             let factor = b.cast(factor, dtype);
