@@ -9,6 +9,7 @@ mod oracle;
 mod parameters;
 mod random_graphs;
 mod structure;
+mod targets;
 mod tidy;
 mod torture;
 mod train;
