@@ -8,6 +8,7 @@ mod kernels;
 mod oracle;
 mod parameters;
 mod random_graphs;
+mod recognition;
 mod structure;
 mod targets;
 mod tidy;

@@ -14,10 +14,10 @@ use super::language::{Head, Settings};
 use super::reader::has_algebra;
 use super::region::{Recipe, Region};
 use super::rules::OPS_OF_RULES;
-use super::statistic;
+use super::statistic::{self, Proposal};
 use crate::CompileError;
 use crate::pipeline::verified;
-use evenkeel_ir::op::{Composite, EpsKind};
+use evenkeel_ir::op::{Binary, Composite, EpsKind};
 use evenkeel_ir::{Graph, GraphBuilder, Node, NodeId, Op, Place, Provenance, Value};
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use std::fmt;
@@ -348,14 +348,17 @@ fn as_statistic(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
         }
         let mut region = Region::between(graph, constants, cone, site.x, &cut)?;
         let axes = region.axes(&graph.ty(site.x).shape, site.axes);
-        for (op, attrs, operands) in proposals {
+        for Proposal { op, attrs, operands, gain } in proposals {
             if *graph.op(root) == Op::Composite(op, attrs) {
                 continue;
             }
             let ids: Option<Vec<_>> = operands.iter().map(|v| region.class(*v)).collect();
             let Some(ids) = ids else { continue };
             let all: Vec<_> = std::iter::once(axes).chain(ids).collect();
-            let proposed = region.add(Head::Composite(op, Settings::of(&attrs)), &all);
+            let mut proposed = region.add(Head::Composite(op, Settings::of(&attrs)), &all);
+            if let Some(gain) = gain.and_then(|gain| region.class(gain)) {
+                proposed = region.add(Head::Binary(Binary::Mul), &[proposed, gain]);
+            }
             if region.root_is(proposed) {
                 return Some((region, vec![]));
             }

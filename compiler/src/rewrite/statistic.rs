@@ -25,6 +25,15 @@ pub(crate) struct Site {
     pub(crate) axes: Axes,
 }
 
+/// A composite that a root may be, times a gain if there is one.
+#[derive(Clone)]
+pub(crate) struct Proposal {
+    pub(crate) op: Composite,
+    pub(crate) attrs: Attrs,
+    pub(crate) operands: Vec<Value>,
+    pub(crate) gain: Option<Value>,
+}
+
 /// Operands and axes worth trying with their cuts, the largest function first.
 ///
 /// A composite has one operand of the shape of its index space; the others are smaller. So a
@@ -93,7 +102,7 @@ pub(crate) fn proposals(
     cone: &Cone,
     site: &Site,
     cut: &Cut,
-) -> Vec<(Composite, Attrs, Vec<Value>)> {
+) -> Vec<Proposal> {
     let root = Value { node: cone.root, result: 0 };
     let (ty, x) = (graph.ty(root), graph.ty(site.x));
     let reduced = x.shape.reduced(&site.axes);
@@ -111,13 +120,21 @@ pub(crate) fn proposals(
         }
         for operands in operands(op, site.x, &cut.beside) {
             for attrs in attributes(op, site, &features, || epsilons(graph, constants, cut, site)) {
-                found.push((op, attrs, operands.clone()));
+                found.push(Proposal { op, attrs, operands: operands.clone(), gain: None });
             }
         }
     }
+    found.extend(scaled(&found, &features, &cut.beside));
     // the most specific first, and of one op the plain divisor first
-    found.sort_by_key(|(op, attrs, operands)| (usize::MAX - operands.len(), attrs.correction, *op));
+    found.sort_by_key(|p| (usize::MAX - p.operands.len(), p.gain.is_some(), p.attrs.correction, p.op));
     found
+}
+
+/// Norms without a gain of their own, times the one neighbor.
+fn scaled(plain: &[Proposal], features: &Features, beside: &[Value]) -> Vec<Proposal> {
+    let [gain] = beside else { return Vec::new() };
+    let norms = plain.iter().filter(|p| p.operands.len() == 1 && features.root);
+    norms.map(|p| Proposal { gain: Some(*gain), ..p.clone() }).collect()
 }
 
 /// Ops that spellings of composites are made of.
@@ -245,11 +262,14 @@ fn epsilons(graph: &Graph, constants: &Constants, cut: &Cut, site: &Site) -> Vec
                 Binary::Add | Binary::Sub if eps < 1.0 || count.is_some() => {
                     add(eps, EpsKind::Inside);
                     add(eps, EpsKind::Outside);
-                    for scaled in count.iter().flat_map(|n| scaled(eps, *n, graph.ty(site.x).dtype)) {
+                    for scaled in count.iter().flat_map(|n| per_element(eps, *n, graph.ty(site.x).dtype)) {
                         add(scaled, EpsKind::Inside);
                     }
                 }
-                Binary::Max => add(eps, EpsKind::Clamp),
+                Binary::Max => {
+                    add(eps, EpsKind::Clamp);
+                    add(shortest(eps.sqrt()), EpsKind::Clamp);
+                }
                 _ => {}
             }
         }
@@ -259,9 +279,14 @@ fn epsilons(graph: &Graph, constants: &Constants, cut: &Cut, site: &Site) -> Vec
     found
 }
 
-fn scaled(eps: f64, count: u64, dtype: evenkeel_ir::DType) -> [f64; 2] {
+fn per_element(eps: f64, count: u64, dtype: evenkeel_ir::DType) -> [f64; 2] {
     let (eps, count) = (number(eps, dtype), Number::int(count.into()));
     [eps.mul(count.recip()).value(), eps.mul(count).value()]
+}
+
+/// The number with the fewest digits that an f32 tells from its neighbors.
+fn shortest(x: f64) -> f64 {
+    format!("{:e}", x as f32).parse().unwrap_or(x)
 }
 
 fn scalar(graph: &Graph, value: Value) -> Option<f64> {

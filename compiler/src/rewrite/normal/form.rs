@@ -6,7 +6,7 @@
 //! forms have equal ids. Start at [`Normalizer::add`] and [`Normalizer::multiply`].
 
 use super::rational::Number;
-use evenkeel_ir::{Extent, Op, Reduce};
+use evenkeel_ir::{Binary, Extent, Op, Reduce};
 use rustc_hash::FxHashMap as HashMap;
 use std::ops::{Add, Mul, Sub};
 use std::rc::Rc;
@@ -150,7 +150,12 @@ impl Normalizer {
             Atom::Reduce(_, axes, form) => (self.axes_of(*form) & !axes, self.is_nonnegative(*form)),
             Atom::Opaque(op, operands) => {
                 let axes = operands.iter().fold(0, |axes, &form| axes | self.axes_of(form));
-                (axes, matches!(op, Op::Unary(f) if f.def().range.0 >= 0.0))
+                let nonnegative = match op {
+                    Op::Unary(f) => f.def().range.0 >= 0.0,
+                    Op::Binary(Binary::Max) => operands.iter().any(|&form| self.is_nonnegative(form)),
+                    _ => false,
+                };
+                (axes, nonnegative)
             }
         }
     }

@@ -4,7 +4,7 @@
 //! varies along become their extent. Minima are written with maxima, and the maximum of a
 //! piecewise linear function with a number is a sum of hinges. Start at [`Normalizer::sum`].
 
-use super::form::{Atom, AxisMask, Form, Normalizer, Product};
+use super::form::{Atom, AtomId, AxisMask, Form, Normalizer, Product};
 use super::rational::Number;
 use evenkeel_ir::op::{Binary, Unary};
 use evenkeel_ir::{Op, Reduce};
@@ -122,6 +122,11 @@ impl Normalizer {
         if !knot.is_positive() && self.is_nonnegative(x) {
             return x;
         }
+        if knot.is_positive() && self.is_square_root(x) {
+            let (square, level) = (self.pow(x, Number::int(2)), knot * knot);
+            let larger = self.max_with_number(square, level);
+            return self.pow(larger, Number::HALF);
+        }
         match self.hinges(x).and_then(|linear| linear.max(knot)) {
             Some(hinges) => self.form_of_hinges(hinges),
             None => {
@@ -129,6 +134,18 @@ impl Normalizer {
                 self.max_atom(x, knot)
             }
         }
+    }
+
+    /// True for a root that is never negative where it is defined.
+    fn is_square_root(&self, x: Form) -> bool {
+        let terms = self.terms(x);
+        let [(product, factor)] = terms.as_slice() else { return false };
+        let halves = |(_, e): &(AtomId, Number)| (*e + *e).as_int().is_some();
+        let never_negative = |(atom, e): &(AtomId, Number)| {
+            self.fact(*atom).nonnegative || e.is_even() || e.as_int().is_none()
+        };
+        let fractional = product.iter().any(|(_, e)| e.as_int().is_none());
+        factor.is_positive() && fractional && product.iter().all(halves) && product.iter().all(never_negative)
     }
 
     /// Reads a form as a piecewise linear function of one form.
