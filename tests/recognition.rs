@@ -1,7 +1,8 @@
 //! What spellings of frameworks become, as text graphs: one line per spelling in the snapshot.
 
+use crate::oracle::numbers;
 use evenkeel_compiler::rewrite::recognize;
-use evenkeel_ir::{Op, parse};
+use evenkeel_ir::{DType, Graph, Literal, Op, eval, parse};
 use std::fmt::Write;
 
 /// A family, and its spellings with who writes them.
@@ -142,4 +143,78 @@ fn spellings_of_frameworks() {
         }
     }
     insta::assert_snapshot!(table);
+}
+
+/// Random inputs of a graph, small enough that eps matters.
+fn inputs(graph: &Graph) -> Vec<Literal> {
+    let input = |(i, input): (usize, &evenkeel_ir::Input)| {
+        let sizes = input.ty.shape.at(2);
+        let noise = numbers(&sizes, 7 + i as u64).to_f64s();
+        let scaled = noise.iter().map(|x| if i == 0 { 4e-3 * x } else { x.abs() + 0.1 }).collect();
+        Literal::floats(DType::F64, &sizes, scaled)
+    };
+    graph.inputs().iter().enumerate().map(input).collect()
+}
+
+/// The largest difference between a graph and what recognition makes of it, relative to the
+/// largest result; none where the result is not finite.
+fn difference(text: &str) -> Option<f64> {
+    let graph = parse(&text.replace("f32[", "f64["), "spelling").ok()?;
+    let recognized = recognize(&graph).expect("recognition succeeds").graph;
+    let data = inputs(&graph);
+    let value = |graph: &Graph| eval(graph, &data).expect("it is well typed")[0].to_floats();
+    let (before, after) = (value(&graph), value(&recognized));
+    let scale = before.iter().fold(1e-300f64, |scale, x| scale.max(x.abs()));
+    before.iter().all(|x| x.is_finite()).then(|| {
+        before
+            .iter()
+            .zip(&after)
+            .map(|(a, b)| (a - b).abs() / scale)
+            .fold(0.0, |m: f64, e| if e.is_nan() { e } else { m.max(e) })
+    })
+}
+
+/// The text with one number, axis or op changed, once for each place.
+fn mutants(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let tokens: Vec<&str> = text.split_inclusive([' ', '(', ')', '\n']).collect();
+    for (place, token) in tokens.iter().enumerate() {
+        let (word, end) = token.split_at(token.trim_end_matches([' ', '(', ')', '\n']).len());
+        let changed = match (word, word.parse::<f64>()) {
+            (_, Ok(number)) => vec![format!("{:e}", number * 1.01), format!("{:e}", number + 1.0)],
+            ("@1", _) => vec!["@0".into()],
+            ("@2,3", _) => vec!["@1,2".into()],
+            ("add", _) => vec!["sub".into()],
+            ("sub", _) => vec!["add".into()],
+            ("mul", _) => vec!["div".into()],
+            ("div", _) => vec!["mul".into()],
+            ("square", _) => vec!["abs".into()],
+            ("max", _) => vec!["min".into()],
+            ("rsqrt", _) => vec!["recip".into()],
+            ("erf", _) => vec!["tanh".into()],
+            _ => continue,
+        };
+        for word in changed {
+            let mut mutant = tokens.clone();
+            let replaced = format!("{word}{end}");
+            mutant[place] = &replaced;
+            found.push(mutant.concat());
+        }
+    }
+    found
+}
+
+#[test]
+fn spellings_and_their_mutants_keep_their_values() {
+    let mut compared = 0;
+    for (family, inputs, spellings) in FAMILIES {
+        for (who, body) in *spellings {
+            for text in std::iter::once((*body).to_string()).chain(mutants(body)) {
+                let Some(error) = difference(&format!("{inputs}{text}")) else { continue };
+                assert!(error < 3e-7, "{family}, {who}: recognition changed it by {error:e}\n{text}");
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 500, "{compared}");
 }
