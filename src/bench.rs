@@ -2,15 +2,51 @@
 //!
 //! Every figure is a ratio within one run: a copy of as many bytes, and the same graph with
 //! every op a kernel of its own, are timed in alternation with the fused program. Bytes count
-//! each input once and each output once.
+//! each input once and each output once. Start at [`measure`].
 
 use crate::error::Error;
 use crate::host::host_target;
+use crate::session::origin::Origin;
+use crate::session::{float_inputs, vjp_graph};
 use evenkeel_compiler::{Options, Report, compile};
+use evenkeel_ir::program::{Program, Step};
 use evenkeel_ir::random::threefry;
 use evenkeel_ir::{DType, Graph};
 use evenkeel_runtime::{Argument, Executable, Tensor};
 use std::time::{Duration, Instant};
+
+/// What is measured.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Its name.
+    pub name: String,
+    /// The graph as written.
+    pub graph: Graph,
+    /// With the gradients of every float input.
+    pub gradients: bool,
+}
+
+/// How it is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The batch size `N`.
+    pub batch: u64,
+    /// Threads of the compiled program; the copy runs on one.
+    pub threads: usize,
+    /// About how long to measure.
+    pub budget: Duration,
+}
+
+/// The time of one step of a program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepTime {
+    /// What it does: `kernel g0_add`, `product v7`, `combine`, ...
+    pub name: String,
+    /// Shortest time, in microseconds.
+    pub micros: f64,
+    /// Bytes that a kernel reads and writes; 0 for other steps.
+    pub bytes: u64,
+}
 
 /// The figures of one graph.
 #[derive(Clone, Debug)]
@@ -25,6 +61,8 @@ pub struct Measurement {
     pub copy_micros: f64,
     /// Shortest time with every op a kernel of its own, in microseconds.
     pub unfused_micros: f64,
+    /// Its steps, in order.
+    pub steps: Vec<StepTime>,
     /// What the compiler did, with times per stage.
     pub report: Report,
 }
@@ -44,30 +82,37 @@ impl Measurement {
     pub fn over_unfused(&self) -> f64 {
         self.unfused_micros / self.micros
     }
+
+    /// Speed of the copy, in bytes per nanosecond.
+    pub fn copy_gigabytes_per_second(&self) -> f64 {
+        self.bytes as f64 / self.copy_micros / 1e3
+    }
 }
 
-/// Compiles and measures a graph at a batch size, for about `budget`.
+/// Recognizes, differentiates, compiles and measures a case.
 ///
 /// # Errors
-/// A graph that does not compile.
-pub fn measure(
-    name: &str,
-    graph: &Graph,
-    batch: u64,
-    threads: usize,
-    budget: Duration,
-) -> Result<Measurement, Error> {
-    let inputs = inputs(graph, batch);
-    let program = |fuse| compile(graph, &host_target(threads), &Options { fuse, ..Options::default() });
+/// A graph that cannot be differentiated or does not compile.
+pub fn measure(case: &Case, setting: Setting) -> Result<Measurement, Error> {
+    let Setting { batch, threads, budget } = setting;
+    let mut origin = Origin::default();
+    let mut graph = origin.recognize(&case.graph)?;
+    if case.gradients {
+        graph = origin.stage("grad", || vjp_graph(&graph, &float_inputs(&graph)))?;
+    }
+    let inputs = inputs(&graph, batch);
+    let program = |fuse| compile(&graph, &host_target(threads), &Options { fuse, ..Options::default() });
     let (fused, unfused) = (program(true)?, program(false)?);
-    let report = fused.report;
+    let mut report = fused.report;
+    origin.complete(&mut report);
     let mut fused = Runner::new(Executable::load(fused.program, threads)?, &inputs);
     let mut unfused = Runner::new(Executable::load(unfused.program, threads)?, &inputs);
     fused.run()?;
     unfused.run()?;
-    let bytes = inputs.iter().chain(&fused.outputs).map(|t| t.bytes().len()).sum();
+    let bytes: usize = inputs.iter().chain(&fused.outputs).map(|t| t.bytes().len()).sum();
     let (from, mut to) = (vec![1u8; bytes / 2], vec![0u8; bytes / 2]);
     let (mut own, mut copy, mut slow) = (f64::INFINITY, f64::INFINITY, f64::INFINITY);
+    let mut steps = fused.steps(&report, batch);
     let start = Instant::now();
     while start.elapsed() < budget || own == f64::INFINITY {
         own = own.min(micros(|| fused.run())?);
@@ -76,9 +121,30 @@ pub fn measure(
             Ok(())
         })?);
         slow = slow.min(micros(|| unfused.run())?);
+        fused.time(&mut steps)?;
     }
     std::hint::black_box(&to);
-    Ok(Measurement { name: name.into(), micros: own, bytes, copy_micros: copy, unfused_micros: slow, report })
+    let name = case.name.clone();
+    Ok(Measurement { name, micros: own, bytes, copy_micros: copy, unfused_micros: slow, steps, report })
+}
+
+/// Shortest time of a call of a program with one kernel over 8 numbers, in microseconds.
+///
+/// # Errors
+/// None that users cause.
+pub fn call_overhead(budget: Duration) -> Result<f64, Error> {
+    use crate::prelude::*;
+    let ty = TensorType::new(DType::F32, Shape::of(&[8]));
+    let graph = trace(&[("x", ty)], |v| vec![("y", v[0] + 1.0)])?;
+    let inputs = inputs(&graph, 1);
+    let compiled = compile(&graph, &host_target(1), &Options::default())?;
+    let mut runner = Runner::new(Executable::load(compiled.program, 1)?, &inputs);
+    const CALLS: u32 = 1000;
+    let (mut best, start) = (f64::INFINITY, Instant::now());
+    while start.elapsed() < budget || best == f64::INFINITY {
+        best = best.min(micros(|| (0..CALLS).try_for_each(|_| runner.run()))?);
+    }
+    Ok(best / f64::from(CALLS))
 }
 
 fn micros(mut run: impl FnMut() -> Result<(), Error>) -> Result<f64, Error> {
@@ -91,15 +157,49 @@ struct Runner<'a> {
     executable: Executable,
     arguments: Vec<Argument<'a>>,
     outputs: Vec<Tensor>,
+    times: Vec<Duration>,
 }
 
 impl<'a> Runner<'a> {
     fn new(executable: Executable, inputs: &'a [Tensor]) -> Runner<'a> {
-        Runner { executable, arguments: inputs.iter().map(Argument::In).collect(), outputs: Vec::new() }
+        let arguments = inputs.iter().map(Argument::In).collect();
+        Runner { executable, arguments, outputs: Vec::new(), times: Vec::new() }
     }
 
     fn run(&mut self) -> Result<(), Error> {
         Ok(self.executable.run(&mut self.arguments, &mut self.outputs)?)
+    }
+
+    /// The steps with their names, not yet measured.
+    fn steps(&self, report: &Report, batch: u64) -> Vec<StepTime> {
+        let program: &Program = self.executable.program();
+        let mut kernels = report.kernels.iter();
+        let mut kernel = |product: Option<&str>| {
+            let kernel = kernels.next().expect("a report has every kernel");
+            let name = match product {
+                Some(product) => format!("product {product} with {}", kernel.name),
+                None => format!("kernel {}", kernel.name),
+            };
+            (name, kernel.bytes.at(batch))
+        };
+        let named = program.steps.iter().map(|step| match step {
+            Step::Kernel(_) => kernel(None),
+            Step::Product { product, epilogue: Some(_) } => kernel(Some(&product.name)),
+            Step::Product { product, epilogue: None } => (format!("product {}", product.name), 0),
+            Step::Combine { .. } => ("combine".into(), 0),
+            Step::Copy { .. } => ("copy".into(), 0),
+            Step::Zero { .. } => ("fill".into(), 0),
+        });
+        named.map(|(name, bytes)| StepTime { name, micros: f64::INFINITY, bytes }).collect()
+    }
+
+    /// Runs once and keeps the shorter times.
+    fn time(&mut self, steps: &mut [StepTime]) -> Result<(), Error> {
+        self.executable.run_timed(&mut self.arguments, &mut self.outputs, &mut self.times)?;
+        for (step, time) in steps.iter_mut().zip(&self.times) {
+            step.micros = step.micros.min(time.as_secs_f64() * 1e6);
+        }
+        Ok(())
     }
 }
 
@@ -123,31 +223,33 @@ pub fn inputs(graph: &Graph, batch: u64) -> Vec<Tensor> {
     graph.inputs().iter().enumerate().map(one).collect()
 }
 
-/// The built-in graphs: name and graph over `[N, columns]`.
+/// The built-in graphs over `[N, columns]`, each forward and with gradients.
 ///
 /// # Errors
 /// None that users cause: the graphs are fixed.
-pub fn suite(columns: usize) -> Result<Vec<(&'static str, Graph)>, Error> {
+pub fn suite(columns: usize) -> Result<Vec<Case>, Error> {
     use crate::prelude::*;
-    type Row = (&'static str, fn(&[Var]) -> Var);
+    /// Name, number of operands (x, gain, bias), function.
+    type Row = (&'static str, usize, fn(&[Var]) -> Var);
     let rows: &[Row] = &[
-        ("layer_norm", |v| v[0].layer_norm(-1, 1e-5, v[1], v[2])),
-        ("rms_norm", |v| v[0].rms_unit(-1, 1e-6, EpsKind::Inside) * v[1]),
-        ("softmax", |v| v[0].softmax(-1)),
-        ("gelu", |v| v[0].gelu()),
-        ("gelu_tanh", |v| v[0].gelu_tanh()),
-        ("silu", |v| v[0].silu()),
-        ("layer_norm_gelu", |v| v[0].layer_norm(-1, 1e-5, v[1], v[2]).gelu()),
-        ("dyt", |v| v[0].tanh() * v[1] + v[2]),
+        ("layer_norm", 3, |v| v[0].layer_norm(-1, 1e-5, v[1], v[2])),
+        ("rms_norm", 2, |v| v[0].rms_unit(-1, 1e-6, EpsKind::Inside) * v[1]),
+        ("softmax", 1, |v| v[0].softmax(-1)),
+        ("gelu", 1, |v| v[0].gelu()),
+        ("gelu_tanh", 1, |v| v[0].gelu_tanh()),
+        ("silu", 1, |v| v[0].silu()),
+        ("layer_norm_gelu", 3, |v| v[0].layer_norm(-1, 1e-5, v[1], v[2]).gelu()),
+        ("dyt", 3, |v| v[0].tanh() * v[1] + v[2]),
     ];
     let row =
         TensorType::new(DType::F32, Shape([Extent::BATCH, Extent::from(columns)].into_iter().collect()));
     let column = TensorType::new(DType::F32, Shape::of(&[columns]));
     let declared = [("x", row), ("gain", column.clone()), ("bias", column)];
-    let mut graphs = Vec::new();
-    for (name, function) in rows {
-        let forward = trace(&declared, |v| vec![("y", function(v))])?;
-        graphs.push((*name, forward));
+    let mut cases = Vec::new();
+    for &(name, operands, function) in rows {
+        let graph = trace(&declared[..operands], |v| vec![("y", function(v))])?;
+        cases.push(Case { name: name.into(), graph: graph.clone(), gradients: false });
+        cases.push(Case { name: format!("{name} fwd+bwd"), graph, gradients: true });
     }
-    Ok(graphs)
+    Ok(cases)
 }

@@ -12,6 +12,7 @@ use crate::tensor::Tensor;
 use evenkeel_ir::program::{BufferId, Launch, Matrix, Packing, Product, Program, Step, Storage};
 use evenkeel_ir::{DType, EvalError, Reduce, TensorType};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// An argument of a call.
 #[derive(Debug)]
@@ -94,6 +95,35 @@ impl Executable {
     /// Wrong number, types or sizes of arguments; a read-only argument that is updated.
     /// Nothing has been written then.
     pub fn run(&self, arguments: &mut [Argument<'_>], outputs: &mut Vec<Tensor>) -> Result<(), RuntimeError> {
+        self.execute(arguments, outputs, |step| step())
+    }
+
+    /// As [`run`](Executable::run), and measures every step of the program; `times` gets one time
+    /// per step.
+    ///
+    /// # Errors
+    /// As [`run`](Executable::run).
+    pub fn run_timed(
+        &self,
+        arguments: &mut [Argument<'_>],
+        outputs: &mut Vec<Tensor>,
+        times: &mut Vec<Duration>,
+    ) -> Result<(), RuntimeError> {
+        times.clear();
+        self.execute(arguments, outputs, |step| {
+            let clock = Instant::now();
+            step();
+            times.push(clock.elapsed());
+        })
+    }
+
+    /// Runs the program; `each` runs every step.
+    fn execute(
+        &self,
+        arguments: &mut [Argument<'_>],
+        outputs: &mut Vec<Tensor>,
+        mut each: impl FnMut(&mut dyn FnMut()),
+    ) -> Result<(), RuntimeError> {
         let batch = self.bind(arguments)?;
         for &(_, input) in &self.program.updates {
             if let Argument::In(_) = arguments[input as usize] {
@@ -109,7 +139,7 @@ impl Executable {
         self.resolve(&mut context, arguments, outputs);
         self.gang.hot(|| {
             for (place, step) in self.program.steps.iter().enumerate() {
-                self.step(&context, place, step, batch);
+                each(&mut || self.step(&context, place, step, batch));
             }
         });
         self.contexts.lock().unwrap_or_else(PoisonError::into_inner).push(context);

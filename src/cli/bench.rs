@@ -1,23 +1,25 @@
 //! `evenkeel bench`: compile times and speeds on this machine.
 
-use super::Failure;
 use super::table::table;
-use crate::bench::{Measurement, measure, suite};
-use crate::session::vjp_graph;
+use super::{Failure, input};
+use crate::bench::{Case, Measurement, Setting, call_overhead, measure, suite};
+use crate::session::float_inputs;
 use evenkeel_runtime::Gang;
+use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Options of `bench`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Names of built-in graphs, or parts of names; all by default
-    names: Vec<String>,
-    /// Rows of the tensors
+    /// Built-in graphs by name or part of it, and text graphs by FILE.ek; all built-in ones by default
+    #[arg(value_name = "NAME|FILE.ek")]
+    what: Vec<String>,
+    /// The batch size N: rows of the built-in graphs
     #[arg(long, default_value_t = 2048)]
     rows: u64,
-    /// Columns of the tensors
+    /// Columns of the built-in graphs
     #[arg(long, default_value_t = 768, value_parser = clap::value_parser!(u64).range(1..))]
     columns: u64,
     /// Threads; EVENKEEL_THREADS or all cores by default
@@ -26,6 +28,9 @@ pub(super) struct Args {
     /// Milliseconds per graph
     #[arg(long, default_value_t = 300)]
     time: u64,
+    /// Print the time of every step of every program
+    #[arg(long)]
+    steps: bool,
     /// Also write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -33,32 +38,65 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let threads = args.threads.map_or_else(Gang::threads_from_env, Ok)?;
-    let wanted =
-        |name: &str| args.names.is_empty() || args.names.iter().any(|part| name.contains(part.as_str()));
+    let budget = Duration::from_millis(args.time);
+    let setting = Setting { batch: args.rows, threads, budget };
+    let cases = cases(args)?;
+    let bar = ProgressBar::new(cases.len() as u64);
+    bar.set_style(
+        ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}").unwrap_or(ProgressStyle::default_bar()),
+    );
     let mut measured = Vec::new();
-    for (name, forward) in suite(args.columns as usize)? {
-        let both = format!("{name} fwd+bwd");
-        let budget = Duration::from_millis(args.time);
-        if wanted(name) {
-            measured.push(measure(name, &forward, args.rows, threads, budget)?);
-        }
-        if wanted(&both) {
-            measured.push(measure(&both, &vjp_graph(&forward, &[0, 1, 2])?, args.rows, threads, budget)?);
-        }
+    for case in &cases {
+        bar.set_message(case.name.clone());
+        measured.push(measure(case, setting)?);
+        bar.inc(1);
     }
-    if measured.is_empty() {
-        return Err(Failure::Input(format!("no built-in graph is named {}", args.names.join(", "))));
-    }
-    writeln!(
-        out,
-        "{} x {}, f32, {threads} threads; copy: as many bytes on one thread",
-        args.rows, args.columns
-    )?;
+    bar.finish_and_clear();
+    let overhead = call_overhead(budget.min(Duration::from_millis(100)))?;
+    writeln!(out, "N = {}, {threads} threads; copy: as many bytes on one thread", args.rows)?;
     print(&measured, out)?;
+    if args.steps || cases.iter().any(|case| case.name.contains(".ek")) {
+        print_steps(&measured, out)?;
+    }
+    writeln!(out, "call overhead: {overhead:.2} us (one kernel over 8 numbers, one thread)")?;
     if let Some(path) = &args.json {
-        std::fs::write(path, json(&measured).to_string())?;
+        let text = json(&measured, overhead).to_string();
+        std::fs::write(path, text).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
     }
     Ok(())
+}
+
+/// What the arguments ask for, in their order.
+fn cases(args: &Args) -> Result<Vec<Case>, Failure> {
+    let built_in = suite(args.columns as usize)?;
+    if args.what.is_empty() {
+        return Ok(built_in);
+    }
+    let mut cases = Vec::new();
+    for what in &args.what {
+        let before = cases.len();
+        if what.ends_with(".ek") {
+            cases.extend(of_file(what)?);
+        } else {
+            cases.extend(built_in.iter().filter(|case| case.name.contains(what.as_str())).cloned());
+        }
+        if cases.len() == before {
+            return Err(Failure::Input(format!("no built-in graph is named {what}; a file ends in .ek")));
+        }
+    }
+    Ok(cases)
+}
+
+/// A text graph forward, and with gradients where it has float inputs and results.
+fn of_file(path: &str) -> Result<Vec<Case>, Failure> {
+    let graph = input::graph(Path::new(path))?;
+    let floats = graph.output_types().all(|ty| ty.dtype.is_float());
+    let differentiable = floats && !float_inputs(&graph).is_empty();
+    let case = |gradients: bool| {
+        let name = if gradients { format!("{path} fwd+bwd") } else { path.to_string() };
+        Case { name, graph: graph.clone(), gradients }
+    };
+    Ok([false, true].into_iter().filter(|gradients| !gradients || differentiable).map(case).collect())
 }
 
 fn print(measured: &[Measurement], out: &mut dyn Write) -> Result<(), Failure> {
@@ -79,7 +117,24 @@ fn print(measured: &[Measurement], out: &mut dyn Write) -> Result<(), Failure> {
     Ok(writeln!(out, "{}", rows.trim_fmt())?)
 }
 
-fn json(measured: &[Measurement]) -> serde_json::Value {
+/// One line per step; the rate of kernels beside that of the copy.
+fn print_steps(measured: &[Measurement], out: &mut dyn Write) -> Result<(), Failure> {
+    let mut rows = table(&["graph", "step", "us", "GB/s", "of copy"]);
+    for m in measured {
+        for step in &m.steps {
+            let rate = step.bytes as f64 / step.micros / 1e3;
+            let [rate, of_copy] = if step.bytes == 0 {
+                ["".into(), "".into()]
+            } else {
+                [format!("{rate:.1}"), format!("{:.2}", rate / m.copy_gigabytes_per_second())]
+            };
+            rows.add_row([m.name.clone(), step.name.clone(), format!("{:.1}", step.micros), rate, of_copy]);
+        }
+    }
+    Ok(writeln!(out, "{}", rows.trim_fmt())?)
+}
+
+fn json(measured: &[Measurement], overhead: f64) -> serde_json::Value {
     let one = |m: &Measurement| {
         let stages: serde_json::Map<String, serde_json::Value> = m
             .report
@@ -87,6 +142,7 @@ fn json(measured: &[Measurement]) -> serde_json::Value {
             .iter()
             .map(|(name, time)| (name.to_string(), (time.as_secs_f64() * 1e3).into()))
             .collect();
+        let step = |step: &crate::bench::StepTime| serde_json::json!({ "name": step.name, "micros": step.micros, "bytes": step.bytes });
         serde_json::json!({
             "name": m.name,
             "micros": m.micros,
@@ -96,8 +152,10 @@ fn json(measured: &[Measurement]) -> serde_json::Value {
             "unfused_micros": m.unfused_micros,
             "kernels": m.report.kernels.len(),
             "combines": m.report.combines,
+            "steps": m.steps.iter().map(step).collect::<Vec<_>>(),
             "stages_ms": stages,
         })
     };
-    serde_json::json!({ "measurements": measured.iter().map(one).collect::<Vec<_>>() })
+    let measurements: Vec<_> = measured.iter().map(one).collect();
+    serde_json::json!({ "call_overhead_micros": overhead, "measurements": measurements })
 }

@@ -37,7 +37,7 @@ enum Verb {
     Run(run::Args),
     /// Show what the compiler makes of a text graph, or the graph after a stage
     Explain(explain::Args),
-    /// Measure built-in graphs: speed against a copy and unfused, compile times per stage
+    /// Measure built-in or text graphs: speed against a copy and unfused, compile times per stage
     Bench(bench::Args),
     /// List the rewrite rules with tier, guards and source, or check them
     Rules(rules::Args),
