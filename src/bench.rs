@@ -11,8 +11,8 @@ use crate::session::{float_inputs, vjp_graph};
 use evenkeel_compiler::{Options, Report, compile};
 use evenkeel_ir::program::{Program, Step};
 use evenkeel_ir::random::threefry;
-use evenkeel_ir::{DType, Graph};
-use evenkeel_runtime::{Argument, Executable, Tensor};
+use evenkeel_ir::{DType, Graph, can_allocate};
+use evenkeel_runtime::{Argument, Executable, RuntimeError, Tensor};
 use std::time::{Duration, Instant};
 
 /// What is measured.
@@ -92,7 +92,7 @@ impl Measurement {
 /// Recognizes, differentiates, compiles and measures a case.
 ///
 /// # Errors
-/// A graph that cannot be differentiated or does not compile.
+/// A graph that cannot be differentiated or does not compile; inputs that memory cannot hold.
 pub fn measure(case: &Case, setting: Setting) -> Result<Measurement, Error> {
     let Setting { batch, threads, budget } = setting;
     let mut origin = Origin::default();
@@ -100,6 +100,7 @@ pub fn measure(case: &Case, setting: Setting) -> Result<Measurement, Error> {
     if case.gradients {
         graph = origin.stage("grad", || vjp_graph(&graph, &float_inputs(&graph)))?;
     }
+    check_memory(&graph, batch)?;
     let inputs = inputs(&graph, batch);
     let program = |fuse| compile(&graph, &host_target(threads), &Options { fuse, ..Options::default() });
     let (fused, unfused) = (program(true)?, program(false)?);
@@ -145,6 +146,13 @@ pub fn call_overhead(budget: Duration) -> Result<f64, Error> {
         best = best.min(micros(|| (0..CALLS).try_for_each(|_| runner.run()))?);
     }
     Ok(best / f64::from(CALLS))
+}
+
+/// Asks for memory for the inputs, which are made as f64 first, and for the copy.
+fn check_memory(graph: &Graph, batch: u64) -> Result<(), RuntimeError> {
+    let bytes = |input: &evenkeel_ir::Input| input.ty.shape.elements().at(batch).saturating_mul(24);
+    let bytes = graph.inputs().iter().map(bytes).fold(0, u64::saturating_add);
+    if can_allocate(bytes) { Ok(()) } else { Err(RuntimeError::Memory { bytes }) }
 }
 
 fn micros(mut run: impl FnMut() -> Result<(), Error>) -> Result<f64, Error> {

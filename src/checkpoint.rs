@@ -119,17 +119,36 @@ fn view(tensor: &Tensor) -> TensorView<'_> {
     TensorView::new(dtype, tensor.sizes().to_vec(), tensor.bytes()).expect("a tensor fills its shape")
 }
 
-fn corrupt(path: &Path, what: impl ToString) -> CheckpointError {
+pub(crate) fn corrupt(path: &Path, what: impl ToString) -> CheckpointError {
     CheckpointError::Corrupt { path: path.into(), what: what.to_string() }
 }
 
-/// Puts a whole new file in place of the old one, or leaves the old one.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+/// A new file beside a destination.
+fn temporary(path: &Path) -> PathBuf {
     static WRITES: AtomicU64 = AtomicU64::new(0);
     let write = WRITES.fetch_add(1, Ordering::Relaxed);
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}-{write}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
+    path.with_file_name(name)
+}
+
+/// Finds out whether a file could be written, without touching it: before work that would be lost.
+///
+/// # Errors
+/// It could not.
+pub fn check_writable(path: impl AsRef<Path>) -> Result<(), CheckpointError> {
+    let path = path.as_ref();
+    let io = |source| CheckpointError::Io { action: "write", path: path.into(), source };
+    if path.is_dir() {
+        return Err(io(io::ErrorKind::IsADirectory.into()));
+    }
+    let temporary = temporary(path);
+    File::create(&temporary).and_then(|_| fs::remove_file(&temporary)).map_err(io)
+}
+
+/// Puts a whole new file in place of the old one, or leaves the old one.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    let temporary = temporary(path);
     let written = write_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
     written.map_err(|source| {
         // the error that counts is the first one; a leftover file is only untidy
@@ -159,7 +178,8 @@ pub fn read(path: impl AsRef<Path>) -> Result<BTreeMap<String, Tensor>, Checkpoi
 fn tensor(path: &Path, name: &str, view: &TensorView<'_>) -> Result<Tensor, CheckpointError> {
     let unknown = || corrupt(path, format!("{name} has the unsupported type {:?}", view.dtype()));
     let dtype = DTYPES.iter().find(|(_, theirs)| *theirs == view.dtype()).ok_or_else(unknown)?.0;
-    Tensor::from_bytes(dtype, view.shape(), view.data()).map_err(|error| corrupt(path, error))
+    Tensor::from_bytes(dtype, view.shape(), view.data())
+        .map_err(|error| corrupt(path, format!("{name}: {error}")))
 }
 
 /// Replaces tensors by those of the same names; nothing is changed unless everything fits.

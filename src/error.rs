@@ -2,6 +2,7 @@
 
 use crate::checkpoint::CheckpointError;
 use crate::session::GradientMismatch;
+use crate::train::SavedAt;
 use evenkeel_compiler::CompileError;
 use evenkeel_compiler::grad::GradError;
 use evenkeel_ir::{EvalError, Place, TensorType};
@@ -40,7 +41,7 @@ pub enum Error {
         found: TensorType,
     },
     /// A step whose loss or gradients are not finite; it changed nothing.
-    #[error("step {step}: {what}{}; parameters are unchanged", origin(.place, .path))]
+    #[error("step {step}: {what} is not finite{}; parameters are unchanged{}", origin(.place, .path), last(.checkpoint))]
     NonFinite {
         /// The step, counted from 0.
         step: u64,
@@ -50,6 +51,18 @@ pub enum Error {
         place: Option<Place>,
         /// The module it belongs to.
         path: Option<Arc<str>>,
+        /// The last checkpoint of this run, if there is one.
+        checkpoint: Option<SavedAt>,
+    },
+    /// A number that training cannot work with.
+    #[error("{what}: expected a finite number{}, found {found}", if *positive { " above 0" } else { ", not negative" })]
+    Setting {
+        /// What it is.
+        what: &'static str,
+        /// Must it be above 0?
+        positive: bool,
+        /// The number.
+        found: f64,
     },
     /// A name that the step does not report.
     #[error("nothing named {name}; there is {}", known.join(", "))]
@@ -67,6 +80,11 @@ pub enum Error {
         /// How many there are.
         count: usize,
     },
+}
+
+fn last(checkpoint: &Option<SavedAt>) -> String {
+    let text = |at: &SavedAt| format!("; last checkpoint: {}, after {} steps", at.path.display(), at.step);
+    checkpoint.as_ref().map(text).unwrap_or_default()
 }
 
 fn origin(place: &Option<Place>, path: &Option<Arc<str>>) -> String {

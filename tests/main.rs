@@ -3,10 +3,12 @@
 mod allocation;
 mod concurrency;
 mod derivatives;
+mod errors;
 mod generate;
 mod kernels;
 mod oracle;
 mod parameters;
+mod places;
 mod random_graphs;
 mod recognition;
 mod structure;

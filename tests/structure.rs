@@ -116,6 +116,19 @@ fn other_element_types_compute() {
 }
 
 #[test]
+fn integers_wrap_alike() {
+    let text = |ty: &str| {
+        graph(&format!(
+            "a = input {ty}[3]\nb = neg a\nc = sub b 1\nd = mul a a\ne = gt b 0\nreturn b, c, d, e"
+        ))
+    };
+    let narrow = Tensor::from_vec(&[3], [i32::MIN, i32::MAX, -1]).unwrap();
+    check(&text("i32"), &[narrow], 0.0);
+    let wide = Tensor::from_vec(&[3], [i64::MIN, i64::MAX, (1 << 60) + 1]).unwrap();
+    check(&text("i64"), &[wide], 0.0);
+}
+
+#[test]
 fn batch_statistics_over_leading_axes() {
     for batch in [2, 5, 64] {
         same("x = input f32[N,6,4]\ny = relu (standardize @0,2 eps=1e-5 x)\nreturn y", 1, batch);

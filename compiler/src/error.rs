@@ -1,7 +1,6 @@
 //! Errors of the compiler.
 
 use crate::emit::EmitError;
-use crate::grad::GradError;
 use evenkeel_ir::{DType, IrError, Place, TensorType};
 
 /// Why a graph could not be compiled.
@@ -18,15 +17,6 @@ pub enum CompileError {
         /// The user's line.
         place: Option<Place>,
     },
-    /// A product of something else than floats.
-    #[error("dot: expected f32 or f64, found {ty}")]
-    Product {
-        /// The result type.
-        ty: TensorType,
-    },
-    /// Differentiation failed.
-    #[error(transparent)]
-    Grad(#[from] GradError),
     /// A pass left a broken graph: a bug of this library.
     #[error("bug in pass {pass}: {source}")]
     Pass {

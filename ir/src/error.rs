@@ -67,6 +67,12 @@ pub enum IrError {
     /// Operands that differ outside the concatenated axis.
     #[error("concat: {lhs} and {rhs} differ outside axis {axis}")]
     Concat { axis: usize, lhs: TensorType, rhs: TensorType },
+    /// Matrices of a batched product that do not pair up.
+    #[error("dot: leading axes differ: {lhs} and {rhs} share the first {batch}")]
+    Leading { lhs: TensorType, rhs: TensorType, batch: u8 },
+    /// A tensor beyond the limits that keep computations on sizes within their integers.
+    #[error("{op}: {what} is larger than the limit of {limit}")]
+    TooLarge { op: &'static str, what: &'static str, limit: u64 },
     /// The contracted axes of a product differ in size.
     #[error("dot: inner sizes differ: {lhs} has {lhs_size}, {rhs} has {rhs_size}")]
     InnerSize { lhs: TensorType, rhs: TensorType, lhs_size: Extent, rhs_size: Extent },

@@ -27,9 +27,9 @@ impl Extent {
         Extent { scale, power: 0 }
     }
 
-    /// The value when the batch size is `batch`.
+    /// The value when the batch size is `batch`; the largest integer when it is larger still.
     pub fn at(self, batch: u64) -> u64 {
-        self.scale * batch.pow(self.power.into())
+        self.scale.saturating_mul(batch.saturating_pow(self.power.into()))
     }
 
     /// The value, if it does not depend on the batch size.
@@ -42,9 +42,10 @@ impl Extent {
         self == Extent::ONE
     }
 
-    /// Product of two extents.
+    /// Product of two extents; it saturates far beyond [`TensorType::MAX_ELEMENTS`].
     pub fn times(self, other: Extent) -> Extent {
-        Extent { scale: self.scale * other.scale, power: self.power + other.power }
+        let (scale, power) = (self.scale.saturating_mul(other.scale), self.power.saturating_add(other.power));
+        Extent { scale, power }
     }
 
     /// Exact quotient, if there is one.
@@ -249,6 +250,13 @@ pub struct TensorType {
 }
 
 impl TensorType {
+    /// How many axes a tensor may have.
+    pub const MAX_RANK: usize = 32;
+    /// How many elements a tensor may have for batch size 1, counting empty axes as one element.
+    pub const MAX_ELEMENTS: u64 = 1 << 56;
+    /// How often the batch size may be a factor of a number of elements.
+    pub const MAX_POWER: u64 = 64;
+
     /// A type from its parts.
     pub fn new(dtype: DType, shape: Shape) -> TensorType {
         TensorType { dtype, shape }

@@ -33,6 +33,20 @@ pub enum RuntimeError {
         /// The sizes.
         sizes: Vec<usize>,
     },
+    /// A byte of a bool that is no truth value.
+    #[error("element {at}: expected 0 or 1 for bool, found {found}")]
+    Bool {
+        /// Position of the element, row-major.
+        at: usize,
+        /// The byte.
+        found: u8,
+    },
+    /// More memory than there is.
+    #[error("cannot allocate {bytes} bytes for the values of a program")]
+    Memory {
+        /// What is needed.
+        bytes: u64,
+    },
     /// Host data of another element type than asked for.
     #[error("the tensor is {found}, not {expected}")]
     DType {
@@ -48,7 +62,7 @@ pub enum RuntimeError {
         found: TensorType,
     },
     /// A range of rows outside the tensor.
-    #[error("rows {start}..{end} of {of}")]
+    #[error("expected rows within {of}, found {start}..{end}")]
     Rows {
         /// First row.
         start: usize,
@@ -58,9 +72,11 @@ pub enum RuntimeError {
         of: TensorType,
     },
     /// A thread count that makes no sense.
-    #[error("EVENKEEL_THREADS={value}: expected a whole number from 1 to 1024")]
+    #[error("{from}: expected a whole number from 1 to 1024, found `{value}`")]
     Threads {
-        /// What the environment holds.
+        /// What asks for it: an option or a variable of the environment.
+        from: &'static str,
+        /// The value.
         value: String,
     },
 }

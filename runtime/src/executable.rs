@@ -9,8 +9,8 @@ use crate::error::RuntimeError;
 use crate::gang::Gang;
 use crate::gemm::{self, Raw};
 use crate::tensor::Tensor;
-use evenkeel_ir::program::{BufferId, Launch, Matrix, Packing, Product, Program, Step, Storage};
-use evenkeel_ir::{DType, EvalError, Reduce, TensorType};
+use evenkeel_ir::program::{Buffer, BufferId, Launch, Matrix, Packing, Product, Program, Step, Storage};
+use evenkeel_ir::{DType, EvalError, Reduce, TensorType, can_allocate};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -67,8 +67,9 @@ impl Executable {
     /// Loads a program for a number of threads.
     ///
     /// # Errors
-    /// No executable memory.
+    /// No executable memory; a number of threads that is not from 1 to 1024.
     pub fn load(program: Program, threads: usize) -> Result<Executable, RuntimeError> {
+        let threads = Gang::checked("threads", threads)?;
         let code = CodeMap::load(program.codes.iter().map(|code| &code.bytes[..]))?;
         let mut updated_by = vec![None; program.outputs.len()];
         for &(output, input) in &program.updates {
@@ -92,8 +93,8 @@ impl Executable {
     /// tensors.
     ///
     /// # Errors
-    /// Wrong number, types or sizes of arguments; a read-only argument that is updated.
-    /// Nothing has been written then.
+    /// Wrong number, types or sizes of arguments; a read-only argument that is updated; no memory
+    /// for the program's values. Nothing has been written then.
     pub fn run(&self, arguments: &mut [Argument<'_>], outputs: &mut Vec<Tensor>) -> Result<(), RuntimeError> {
         self.execute(arguments, outputs, |step| step())
     }
@@ -134,6 +135,9 @@ impl Executable {
         }
         let mut context =
             self.contexts.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        if context.batch != Some(batch) {
+            self.check_memory(batch)?;
+        }
         context.prepare(&self.program, batch, self.gang.threads());
         self.place_outputs(batch, outputs);
         self.resolve(&mut context, arguments, outputs);
@@ -168,10 +172,26 @@ impl Executable {
                     .all(|(want, &have)| want.at(batch) == have as u64);
             if !sizes_fit || input.ty.dtype != tensor.dtype() {
                 let (name, expected) = (input.name.clone(), input.ty.clone());
-                return Err(EvalError::Type { name, expected, found: tensor.ty() }.into());
+                return Err(EvalError::Type { name, expected, found: tensor.ty(), batch }.into());
             }
         }
         Ok(batch)
+    }
+
+    /// Asks the system for as much memory as a call needs, because a failure later on could not be reported.
+    fn check_memory(&self, batch: u64) -> Result<(), RuntimeError> {
+        let own = |buffer: &&Buffer| !matches!(buffer.storage, Storage::Input(_));
+        let bytes = |buffer: &Buffer| buffer.elements.at(batch).saturating_mul(buffer.dtype.size() as u64);
+        let all = self.program.buffers.iter().filter(own).map(bytes).fold(0, u64::saturating_add);
+        let outputs = |buffer: &&Buffer| matches!(buffer.storage, Storage::Output(_));
+        let outputs: u64 =
+            self.program.buffers.iter().filter(outputs).map(bytes).fold(0, u64::saturating_add);
+        let scratch = self.program.codes.iter().map(|code| code.scratch.at(batch)).max().unwrap_or(0);
+        let scratch = scratch.saturating_mul(self.gang.threads() as u64);
+        // packing computes with these sizes, so they must be sane first
+        let packed = if all < 1 << 60 { self.program.pack(batch).bytes as u64 } else { all };
+        let bytes = packed.saturating_add(outputs).saturating_add(scratch);
+        if can_allocate(bytes) { Ok(()) } else { Err(RuntimeError::Memory { bytes }) }
     }
 
     fn place_outputs(&self, batch: u64, outputs: &mut Vec<Tensor>) {

@@ -56,6 +56,8 @@ impl std::fmt::Debug for Gang {
     }
 }
 
+const THREADS: &str = "EVENKEEL_THREADS";
+
 static GANGS: LazyLock<Mutex<BTreeMap<usize, Arc<Gang>>>> = LazyLock::new(Mutex::default);
 
 impl Gang {
@@ -100,12 +102,21 @@ impl Gang {
     /// # Errors
     /// A value that is not a whole number from 1 to 1024.
     pub fn threads_from_env() -> Result<usize, RuntimeError> {
-        let Some(value) = std::env::var_os("EVENKEEL_THREADS") else {
+        let Some(value) = std::env::var_os(THREADS) else {
             return Ok(std::thread::available_parallelism().map_or(1, usize::from));
         };
-        match value.to_str().and_then(|text| text.parse().ok()) {
-            Some(threads @ 1..=1024) => Ok(threads),
-            _ => Err(RuntimeError::Threads { value: value.to_string_lossy().into_owned() }),
+        let text = value.to_string_lossy();
+        let wrong = |_| RuntimeError::Threads { from: THREADS, value: text.clone().into_owned() };
+        Gang::checked(THREADS, text.parse().map_err(wrong)?)
+    }
+
+    /// A thread count, if it is from 1 to 1024; `from` is what asks for it.
+    pub(crate) fn checked(from: &'static str, threads: usize) -> Result<usize, RuntimeError> {
+        let value = || threads.to_string();
+        if (1..=1024).contains(&threads) {
+            Ok(threads)
+        } else {
+            Err(RuntimeError::Threads { from, value: value() })
         }
     }
 

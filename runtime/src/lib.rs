@@ -9,6 +9,7 @@ mod error;
 pub mod executable;
 pub mod gang;
 mod gemm;
+mod half;
 pub mod tensor;
 
 pub use error::RuntimeError;

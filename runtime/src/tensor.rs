@@ -1,6 +1,7 @@
 //! Tensors: dense values in host memory, 64-byte aligned.
 
 use crate::error::RuntimeError;
+use crate::half::{BF16, F16, Format};
 use evenkeel_ir::{DType, Data, Literal, Shape, TensorType};
 use std::fmt;
 use std::ops::Range;
@@ -57,8 +58,11 @@ impl Clone for Tensor {
 
 impl Tensor {
     /// All zeros (false).
+    ///
+    /// # Panics
+    /// When there is no memory for them, as `vec!` does.
     pub fn zeros(dtype: DType, sizes: &[usize]) -> Tensor {
-        let bytes = sizes.iter().product::<usize>() * dtype.size();
+        let bytes = elements(sizes).saturating_mul(dtype.size());
         // at least one block, so that the address of an empty tensor is readable
         let blocks = vec![Block([0; 64]); bytes.div_ceil(64).max(1)];
         Tensor { dtype, sizes: sizes.to_vec(), blocks }
@@ -70,7 +74,7 @@ impl Tensor {
     /// Their number is not the product of the sizes.
     pub fn from_vec<T: Element>(sizes: &[usize], data: impl AsRef<[T]>) -> Result<Tensor, RuntimeError> {
         let data = data.as_ref();
-        let expected = sizes.iter().product();
+        let expected = elements(sizes);
         if data.len() != expected {
             return Err(RuntimeError::Elements { expected, found: data.len(), sizes: sizes.to_vec() });
         }
@@ -80,6 +84,9 @@ impl Tensor {
     }
 
     /// One element everywhere.
+    ///
+    /// # Panics
+    /// When there is no memory for them, as `vec!` does.
     pub fn full<T: Element>(sizes: &[usize], value: T) -> Tensor {
         let mut tensor = Tensor::zeros(T::DTYPE, sizes);
         tensor.elements_mut::<T>().fill(value);
@@ -103,7 +110,7 @@ impl Tensor {
 
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.sizes.iter().product()
+        elements(&self.sizes)
     }
 
     /// True when there are no elements.
@@ -135,16 +142,15 @@ impl Tensor {
     /// # Errors
     /// Their number does not fit type and sizes, or a bool is neither 0 nor 1.
     pub fn from_bytes(dtype: DType, sizes: &[usize], bytes: &[u8]) -> Result<Tensor, RuntimeError> {
-        let mut tensor = Tensor::zeros(dtype, sizes);
-        let expected = tensor.len();
-        let bools_fit = dtype != DType::Bool || bytes.iter().all(|&b| b <= 1);
-        if bytes.len() != expected * dtype.size() || !bools_fit {
-            return Err(RuntimeError::Elements {
-                expected,
-                found: bytes.len() / dtype.size(),
-                sizes: sizes.to_vec(),
-            });
+        let (expected, found) = (elements(sizes), bytes.len() / dtype.size());
+        if bytes.len() != expected.saturating_mul(dtype.size()) {
+            return Err(RuntimeError::Elements { expected, found, sizes: sizes.to_vec() });
         }
+        let odd = bytes.iter().position(|&byte| dtype == DType::Bool && byte > 1);
+        if let Some(at) = odd {
+            return Err(RuntimeError::Bool { at, found: bytes[at] });
+        }
+        let mut tensor = Tensor::zeros(dtype, sizes);
         tensor.bytes_mut().copy_from_slice(bytes);
         Ok(tensor)
     }
@@ -209,8 +215,13 @@ impl Tensor {
             DType::I32 => all::<i32>(self, visit),
             DType::I64 => all::<i64>(self, visit),
             DType::Bool => all::<bool>(self, visit),
-            DType::F16 | DType::Bf16 => {}
+            DType::F16 => self.halves(F16).for_each(visit),
+            DType::Bf16 => self.halves(BF16).for_each(visit),
         }
+    }
+
+    fn halves(&self, format: Format) -> impl Iterator<Item = f64> {
+        self.bytes().chunks_exact(2).map(move |pair| format.decode(u16::from_le_bytes([pair[0], pair[1]])))
     }
 
     /// The only element, as f64.
@@ -270,7 +281,7 @@ impl Tensor {
     /// # Errors
     /// Another number of elements.
     pub fn reshape(mut self, sizes: &[usize]) -> Result<Tensor, RuntimeError> {
-        let expected = sizes.iter().product();
+        let expected = elements(sizes);
         if self.len() != expected {
             return Err(RuntimeError::Elements { expected, found: self.len(), sizes: sizes.to_vec() });
         }
@@ -297,9 +308,16 @@ impl Tensor {
             DType::I32 => fill(tensor.elements_mut::<i32>(), literal.to_ints().iter().map(|&x| x as i32)),
             DType::I64 => fill(tensor.elements_mut::<i64>(), literal.to_ints().into_iter()),
             DType::Bool => fill(tensor.elements_mut::<bool>(), literal.to_floats().iter().map(|&x| x != 0.0)),
-            DType::F16 | DType::Bf16 => {}
+            DType::F16 => tensor.fill_halves(F16, &literal.to_floats()),
+            DType::Bf16 => tensor.fill_halves(BF16, &literal.to_floats()),
         }
         tensor
+    }
+
+    fn fill_halves(&mut self, format: Format, numbers: &[f64]) {
+        for (to, &number) in self.bytes_mut().chunks_exact_mut(2).zip(numbers) {
+            to.copy_from_slice(&format.encode(number).to_le_bytes());
+        }
     }
 
     /// Address of the first element.
@@ -323,6 +341,11 @@ impl Tensor {
         }
         self.blocks.resize(blocks, Block([0; 64]));
     }
+}
+
+/// Number of elements; the largest integer when there are more, which no memory holds.
+fn elements(sizes: &[usize]) -> usize {
+    if sizes.contains(&0) { 0 } else { sizes.iter().copied().fold(1, usize::saturating_mul) }
 }
 
 fn fill<T>(to: &mut [T], from: impl Iterator<Item = T>) {

@@ -20,7 +20,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 2048)]
     rows: u64,
     /// Columns of the built-in graphs
-    #[arg(long, default_value_t = 768, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 768, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     columns: u64,
     /// Threads; EVENKEEL_THREADS or all cores by default
     #[arg(long)]

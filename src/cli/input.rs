@@ -1,9 +1,9 @@
 //! Reading graphs and tensors that users pass.
 
 use super::Failure;
-use crate::checkpoint;
+use crate::checkpoint::{self, CheckpointError};
 use crate::session::{float_inputs, vjp_graph};
-use evenkeel_ir::{Graph, parse};
+use evenkeel_ir::{Graph, TensorType, bind_batch, parse};
 use evenkeel_runtime::Tensor;
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub(super) fn with_gradients(graph: Graph, wanted: bool) -> Result<Graph, Failur
     Ok(vjp_graph(&graph, &wrt)?)
 }
 
-/// The graph's inputs from a safetensors file, by name.
+/// The graph's inputs from a safetensors file, by name; it must have these and no others.
 pub(super) fn tensors(graph: &Graph, path: Option<&Path>) -> Result<Vec<Tensor>, Failure> {
     let mut found = match path {
         Some(path) => checkpoint::read(path)?,
@@ -39,11 +39,20 @@ pub(super) fn tensors(graph: &Graph, path: Option<&Path>) -> Result<Vec<Tensor>,
             None => missing.push(format!("{} ({})", input.name, input.ty)),
         }
     }
-    if !missing.is_empty() {
-        return Err(Failure::Input(format!("missing inputs: {}; pass them with --in", missing.join(", "))));
+    let extra: Vec<String> = found.into_keys().collect();
+    match path {
+        Some(path) if missing.is_empty() && extra.is_empty() => {
+            let types: Vec<TensorType> = tensors.iter().map(Tensor::ty).collect();
+            let declared = graph.inputs().iter().map(|input| (input.name.as_str(), &input.ty));
+            let fits = bind_batch(declared, &types);
+            fits.map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
+            Ok(tensors)
+        }
+        None if missing.is_empty() => Ok(tensors),
+        Some(path) => Err(CheckpointError::Names { path: path.into(), missing, extra }.into()),
+        None => {
+            let list = missing.join(", ");
+            Err(Failure::Input(format!("missing inputs: {list}; pass them with --in FILE.safetensors")))
+        }
     }
-    if let Some(extra) = found.keys().next() {
-        return Err(Failure::Input(format!("the graph has no input named {extra}")));
-    }
-    Ok(tensors)
 }

@@ -54,11 +54,17 @@ pub enum Failure {
     Check,
     /// Bad usage or input.
     Input(String),
+    /// Whoever read the output has left, such as `head`.
+    Closed,
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: std::error::Error + 'static> From<E> for Failure {
     fn from(error: E) -> Failure {
-        Failure::Input(error.to_string())
+        let source = (&error as &dyn std::error::Error).downcast_ref::<std::io::Error>();
+        match source.map(std::io::Error::kind) {
+            Some(std::io::ErrorKind::BrokenPipe) => Failure::Closed,
+            _ => Failure::Input(error.to_string()),
+        }
     }
 }
 
@@ -95,7 +101,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<(), Failure> {
 
 fn exit_code(result: Result<(), Failure>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
         Err(Failure::Check) => ExitCode::from(1),
         Err(Failure::Input(message)) => {
             // the error stream may be closed; there is nobody left to tell then

@@ -16,8 +16,10 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let mut rows = table(&["op", "family", "operands", "meaning"]);
+    let mut found = false;
     let mut add = |name: &str, family: &str, operands: &str, doc: &str| {
         if name.contains(&args.name) {
+            found = true;
             rows.add_row([name, family, operands, doc]);
         }
     };
@@ -32,6 +34,9 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     }
     for op in Composite::ALL {
         add(op.name(), "composite", &operands(*op), op.doc());
+    }
+    if !found {
+        return Err(Failure::Input(format!("no op's name contains {}", args.name)));
     }
     Ok(writeln!(out, "{}", rows.trim_fmt())?)
 }

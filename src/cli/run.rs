@@ -35,6 +35,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
+    args.output.as_ref().map_or(Ok(()), checkpoint::check_writable)?;
     let named = recognize(&input::graph(&args.file)?)?.graph;
     let graph = input::with_gradients(named, args.grad)?;
     let tensors = input::tensors(&graph, args.input.as_deref())?;

@@ -1,7 +1,9 @@
 //! `evenkeel train`: trains a classifier and reports its accuracy on held-out samples.
 
 use super::Failure;
+use crate::checkpoint;
 use crate::data::{Dataset, batches, digits, read_csv};
+use crate::error::Error;
 use crate::prelude::*;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
@@ -22,16 +24,16 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE.csv")]
     data: Option<PathBuf>,
     /// Passes over the training samples
-    #[arg(long, default_value_t = 25)]
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     epochs: u64,
     /// Samples per step
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
     batch: u64,
     /// Width of the two hidden layers
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..=16384))]
     hidden: u64,
     /// Highest learning rate of the cosine schedule
-    #[arg(long, default_value_t = 3e-3)]
+    #[arg(long, default_value_t = 3e-3, allow_negative_numbers = true)]
     lr: f64,
     /// Seed of weights, order and dropout
     #[arg(long, default_value_t = 0)]
@@ -97,6 +99,7 @@ impl DropoutInTraining for Var {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let start = Instant::now();
+    args.save.as_ref().map_or(Ok(()), checkpoint::check_writable)?;
     let data = load(args)?;
     let (train, test) = data.split_every_fifth();
     if train.is_empty() || test.is_empty() {
@@ -111,9 +114,10 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         data.n_classes
     )?;
     let mut run = Run::new(args, &train, out)?;
-    run.epochs(&train, start, out)?;
-    let accuracy = run.accuracy(&test)?;
-    writeln!(out, "test accuracy: {accuracy:.4}")?;
+    if run.epochs(&train, start, out)? {
+        let accuracy = run.accuracy(&test)?;
+        writeln!(out, "test accuracy: {accuracy:.4}")?;
+    }
     Ok(())
 }
 
@@ -183,7 +187,8 @@ impl<'a> Run<'a> {
         Ok(Run { args, step, x, y, stop })
     }
 
-    fn epochs(&mut self, train: &Dataset, start: Instant, out: &mut dyn Write) -> Result<(), Failure> {
+    /// Trains what is left; says whether it came to the end.
+    fn epochs(&mut self, train: &Dataset, start: Instant, out: &mut dyn Write) -> Result<bool, Failure> {
         let per_epoch = (train.len() as u64).div_ceil(self.args.batch);
         let total = per_epoch * self.args.epochs;
         let bar = ProgressBar::new(total);
@@ -202,10 +207,11 @@ impl<'a> Run<'a> {
             {
                 if self.stop.load(Ordering::SeqCst) {
                     bar.abandon();
-                    return self.interrupted(out);
+                    self.interrupted(out)?;
+                    return Ok(false);
                 }
                 let rows = batch.1.len() as f64;
-                let result = self.step.run(batch)?;
+                let result = self.step.run(batch).map_err(|error| self.failed(&error))?;
                 loss += result.loss()? * rows;
                 hits += result.metric("accuracy")? * rows;
                 steps += 1;
@@ -216,6 +222,10 @@ impl<'a> Run<'a> {
         }
         bar.finish();
         let took = clock.elapsed();
+        // before anything is written: nobody may be there to read it
+        if let Some(path) = &self.args.save {
+            self.step.save(path)?;
+        }
         writeln!(
             out,
             "trained {steps} steps in {:.2} s ({:.0} us per step)",
@@ -223,19 +233,37 @@ impl<'a> Run<'a> {
             micros_per(took, steps)
         )?;
         if let Some(path) = &self.args.save {
-            self.step.save(path)?;
             writeln!(out, "saved the training state to {}", path.display())?;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Where an unfinished run is saved.
+    fn unfinished(&self) -> PathBuf {
+        self.args.save.clone().unwrap_or_else(|| PathBuf::from("interrupted.safetensors"))
+    }
+
+    /// A step that failed, which changed nothing: what was reached is saved, unless an older
+    /// checkpoint is there, which may be the better one.
+    fn failed(&self, error: &Error) -> Failure {
+        let path = self.unfinished();
+        if self.step.step() == 0 || self.step.last_checkpoint().is_some() || path.exists() {
+            return Failure::Input(error.to_string());
+        }
+        let (steps, shown) = (self.step.step(), path.display());
+        Failure::Input(match self.step.save(&path) {
+            Ok(()) => format!("{error}\nsaved the state after {steps} steps to {shown}"),
+            Err(other) => format!("{error}\n{other}"),
+        })
     }
 
     /// Saves what has been reached and says where.
     fn interrupted(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let path = self.args.save.clone().unwrap_or_else(|| PathBuf::from("interrupted.safetensors"));
+        let path = self.unfinished();
         self.step.save(&path)?;
         writeln!(
             out,
-            "interrupted after step {}; continue with --resume {}",
+            "interrupted after {} steps; continue with --resume {}",
             self.step.step(),
             path.display()
         )?;

@@ -36,6 +36,7 @@ const STEP: f64 = 1e-5;
 /// # Errors
 /// [`GradientMismatch`] for the first element whose derivative is off by more than `1e-5`,
 /// relative above 1; a function that cannot be traced or differentiated.
+#[track_caller]
 pub fn check_gradients<A, F: Function<A>>(f: F, inputs: impl Tensors) -> Result<(), Error> {
     let mut tensors: Vec<&Tensor> = Vec::new();
     inputs.visit(&mut |tensor| tensors.push(tensor));

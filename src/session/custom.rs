@@ -32,8 +32,11 @@ pub fn custom_vjp(
     backward: impl FnOnce(&[Var], Var) -> Vec<Var>,
 ) -> Var {
     let place = Place::caller();
+    if arguments.iter().any(|var| var.ty_at("custom_vjp", place).is_none()) {
+        return Var::POISONED;
+    }
     let types: Vec<TensorType> = arguments.iter().map(|var| var.ty()).collect();
-    let made = nested(&types, |x| {
+    let made = nested(&types, place, |x| {
         let (result, residuals) = forward(x);
         std::iter::once(result).chain(residuals).collect()
     })
@@ -41,7 +44,7 @@ pub fn custom_vjp(
         let outputs: Vec<TensorType> = forward.output_types().cloned().collect();
         let (result, residuals) = outputs.split_first().expect("a result");
         let kept: Vec<TensorType> = residuals.iter().chain([result]).cloned().collect();
-        let backward = nested(&kept, |x| backward(&x[..x.len() - 1], x[x.len() - 1]))?;
+        let backward = nested(&kept, place, |x| backward(&x[..x.len() - 1], x[x.len() - 1]))?;
         Ok((forward, backward))
     });
     match made {
@@ -55,12 +58,17 @@ pub fn custom_vjp(
 }
 
 /// Traces a closure over values of these types.
-fn nested(types: &[TensorType], closure: impl FnOnce(&[Var]) -> Vec<Var>) -> Result<Graph, TraceError> {
+fn nested(
+    types: &[TensorType],
+    place: Place,
+    closure: impl FnOnce(&[Var]) -> Vec<Var>,
+) -> Result<Graph, TraceError> {
     let tracing = trace::start(trace::mode());
     let declare = |(i, ty): (usize, &TensorType)| trace::input(&format!("x{i}"), ty.clone());
     let inputs: Vec<Var> = types.iter().enumerate().map(declare).collect();
     let outputs = closure(&inputs);
-    tracing.finish(outputs.into_iter().enumerate().map(|(i, var)| (format!("y{i}"), var)).collect())
+    let named = outputs.into_iter().enumerate().map(|(i, var)| (format!("y{i}"), var));
+    tracing.finish_at(named.collect(), place)
 }
 
 fn apply(arguments: &[Var], types: &[TensorType], forward: Graph, backward: Graph, place: Place) -> Var {

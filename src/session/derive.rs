@@ -46,13 +46,16 @@ pub fn float_inputs(graph: &Graph) -> Vec<usize> {
 /// the sum over outputs of cotangent times derivative.
 ///
 /// # Errors
-/// An op without a derivative on the way; an input that is not a float.
+/// An op without a derivative on the way; an input that is not a float; no float input or output;
+/// a name of these that the graph uses already.
 pub fn vjp_graph(graph: &Graph, wrt: &[usize]) -> Result<Graph, GradError> {
     let mut copied = Copied::new(graph);
     let mut seeds = Vec::new();
     for (name, output) in graph.outputs().iter().filter(|(_, v)| graph.ty(*v).dtype.is_float()) {
-        seeds.push((*output, copied.b.input(format!("cotangent.{name}"), graph.ty(*output).clone())));
+        let name = free_name(graph, format!("cotangent.{name}"))?;
+        seeds.push((*output, copied.b.input(name, graph.ty(*output).clone())));
     }
+    some_floats("output", seeds.len())?;
     finish_reverse(copied, &seeds, wrt)
 }
 
@@ -68,16 +71,30 @@ pub fn grad_graph(graph: &Graph, wrt: &[usize]) -> Result<Graph, GradError> {
     finish_reverse(copied, &[(output, one)], wrt)
 }
 
+/// The name of a derivative, if nothing in the graph has it.
+fn free_name(graph: &Graph, name: String) -> Result<String, GradError> {
+    let inputs = graph.inputs().iter().map(|input| &input.name);
+    let taken = inputs.chain(graph.outputs().iter().map(|(name, _)| name)).any(|known| *known == name);
+    if taken { Err(GradError::NameTaken { name }) } else { Ok(name) }
+}
+
+/// A derivative of nothing would be a silent zero.
+fn some_floats(what: &'static str, count: usize) -> Result<(), GradError> {
+    if count == 0 { Err(GradError::NoFloat { what }) } else { Ok(()) }
+}
+
 fn finish_reverse(
     mut copied: Copied<'_>,
     seeds: &[(Value, Value)],
     wrt: &[usize],
 ) -> Result<Graph, GradError> {
     let graph = copied.graph;
+    some_floats("input", wrt.len())?;
     let values: Vec<Value> = wrt.iter().map(|&input| input_value(graph, input)).collect();
     let gradients = backward(&mut copied.b, graph, &copied.map, seeds, &values)?.gradients;
-    let names = wrt.iter().map(|&input| format!("grad.{}", graph.inputs()[input].name));
-    let outputs = copied.outputs().into_iter().chain(names.zip(gradients)).collect::<Vec<_>>();
+    let name = |&input: &usize| free_name(graph, format!("grad.{}", graph.inputs()[input].name));
+    let names = wrt.iter().map(name).collect::<Result<Vec<_>, _>>()?;
+    let outputs = copied.outputs().into_iter().chain(names.into_iter().zip(gradients)).collect::<Vec<_>>();
     Ok(copied.b.finish(outputs))
 }
 
@@ -85,7 +102,8 @@ fn finish_reverse(
 /// the derivative in the direction of the tangents.
 ///
 /// # Errors
-/// An op without a derivative on the way; a function with a reverse of its own.
+/// An op without a derivative on the way; a function with a reverse of its own; no float input or
+/// output; a name of these that the graph uses already.
 pub fn jvp_graph(graph: &Graph, wrt: &[usize]) -> Result<Graph, GradError> {
     let mut copied = Copied::new(graph);
     let mut seeds = Vec::new();
@@ -97,15 +115,19 @@ pub fn jvp_graph(graph: &Graph, wrt: &[usize]) -> Result<Graph, GradError> {
                 ty: declared.ty.clone(),
             });
         }
-        let tangent = copied.b.input(format!("tangent.{}", declared.name), declared.ty.clone());
+        let name = free_name(graph, format!("tangent.{}", declared.name))?;
+        let tangent = copied.b.input(name, declared.ty.clone());
         seeds.push((input_value(graph, input), tangent));
     }
     let floats: Vec<&(String, Value)> =
         graph.outputs().iter().filter(|(_, v)| graph.ty(*v).dtype.is_float()).collect();
+    some_floats("input", seeds.len())?;
+    some_floats("output", floats.len())?;
     let wanted: Vec<Value> = floats.iter().map(|(_, v)| *v).collect();
     let tangents = forward(&mut copied.b, graph, &copied.map, &seeds, &wanted)?;
-    let names = floats.iter().map(|(name, _)| format!("tangent.{name}"));
-    let outputs = copied.outputs().into_iter().chain(names.zip(tangents)).collect::<Vec<_>>();
+    let name = |(name, _): &&(String, Value)| free_name(graph, format!("tangent.{name}"));
+    let names = floats.iter().map(name).collect::<Result<Vec<_>, _>>()?;
+    let outputs = copied.outputs().into_iter().chain(names.into_iter().zip(tangents)).collect::<Vec<_>>();
     Ok(copied.b.finish(outputs))
 }
 

@@ -8,7 +8,7 @@
 use super::device::Device;
 use super::origin::Origin;
 use crate::error::Error;
-use evenkeel_ir::eval::eval_at;
+use evenkeel_ir::eval::{check_memory, eval_at};
 use evenkeel_ir::{EvalError, Graph, Literal, TensorType, bind_batch};
 use evenkeel_runtime::{Argument, Tensor};
 use std::fmt;
@@ -101,6 +101,17 @@ pub(crate) fn literals(graph: &Graph, arguments: &[Argument<'_>]) -> Result<(Vec
     Ok((arguments.iter().map(|argument| tensor(argument).to_literal()).collect(), batch))
 }
 
+/// Checks the number of a user's arguments, which stand after `before` inputs of the graph that
+/// the user does not pass and before `after` such ones; `found` counts them all.
+pub(crate) fn check_count(graph: &Graph, before: usize, after: usize, found: usize) -> Result<(), EvalError> {
+    let count = graph.inputs().len();
+    if found == count {
+        return Ok(());
+    }
+    let own = before + after;
+    Err(EvalError::Count { expected: count - own, found: found - own })
+}
+
 impl Interp {
     fn new(graph: &Graph, updates: &[(usize, usize)]) -> Interp {
         let mut replaces = vec![None; graph.outputs().len()];
@@ -109,7 +120,8 @@ impl Interp {
     }
 
     fn run(&self, arguments: &mut [Argument<'_>], outputs: &mut Vec<Tensor>) -> Result<(), Error> {
-        let (inputs, batch) = literals(&self.graph, arguments).map_err(Error::Arguments)?;
+        let (inputs, batch) = literals(&self.graph, arguments)?;
+        check_memory(&self.graph, batch)?;
         outputs.clear();
         for (value, replaces) in eval_at(&self.graph, &inputs, batch).iter().zip(&self.replaces) {
             let new = Tensor::from_literal(value);

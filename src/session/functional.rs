@@ -93,6 +93,7 @@ impl<A, F: Function<A>, L: Tree<Leaf = usize>> Derivative<A, F, L> {
     ///
     /// # Errors
     /// Mistakes of the closure, an op without a derivative, too few or too many tensors.
+    #[track_caller]
     pub fn run(&self, arguments: impl Tensors) -> Result<L::With<Tensor>, Error> {
         let mut tensors: Vec<&Tensor> = Vec::new();
         arguments.visit(&mut |tensor| tensors.push(tensor));
@@ -103,6 +104,7 @@ impl<A, F: Function<A>, L: Tree<Leaf = usize>> Derivative<A, F, L> {
     ///
     /// # Errors
     /// As [`run`](Derivative::run).
+    #[track_caller]
     pub fn explain(&self, arguments: impl Tensors) -> Result<String, Error> {
         let mut tensors: Vec<&Tensor> = Vec::new();
         arguments.visit(&mut |tensor| tensors.push(tensor));
@@ -130,6 +132,7 @@ impl<A, F: Function<A>, L: Tree<Leaf = usize>> Derivative<A, F, L> {
         Ok(layout.map(&mut |&at| results[at]))
     }
 
+    #[track_caller]
     fn compiled(&self, tensors: &[&Tensor]) -> Result<Arc<Jit<(), L>>, Error> {
         let types: Vec<TensorType> = tensors.iter().map(|tensor| tensor.ty()).collect();
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,7 +4,7 @@
 //! a training step never changes them under it.
 
 use super::device::Device;
-use super::engine::{Engine, Setup};
+use super::engine::{Engine, Setup, check_count};
 use super::model::{IntoModel, Model};
 use super::origin::Origin;
 use super::traced::{Forward, trace_model};
@@ -83,6 +83,7 @@ impl<M: Parameters, A, F> JitBuilder<M, A, F> {
     ///
     /// # Errors
     /// Mistakes of the closure, with their places; types that the device does not execute.
+    #[track_caller]
     pub fn compile<R>(self, example: &A::With<Tensor>) -> Result<Jit<M, R::With<usize>>, Error>
     where
         A: Tree<Leaf = Var>,
@@ -146,7 +147,9 @@ impl<M: Parameters, L: Tree<Leaf = usize>> Jit<M, L> {
         {
             let leaves = self.model.read();
             let mut all: Vec<Argument<'_>> = leaves.iter().chain([&self.seed]).map(Argument::In).collect();
+            let own = all.len();
             arguments.visit(&mut |tensor| all.push(Argument::In(tensor)));
+            check_count(&self.graph, own, 0, all.len())?;
             self.engine.run(&mut all, &mut outputs)?;
         }
         let mut outputs: Vec<Option<Tensor>> = outputs.into_iter().map(Some).collect();

@@ -10,7 +10,7 @@ use super::tree::Tree;
 use crate::error::Error;
 use crate::nn::{FieldPath, Parameters};
 use crate::trace::{self, Mode, Var};
-use evenkeel_ir::{DType, EvalError, Extent, Graph, TensorType};
+use evenkeel_ir::{DType, EvalError, Extent, Graph, Place, TensorType};
 use evenkeel_runtime::Tensor;
 use std::time::Instant;
 
@@ -38,6 +38,7 @@ pub(crate) fn tap_name(name: &str) -> String {
 ///
 /// With `symbolic`, an axis 0 as long as that of the first tensor is the batch axis, whose
 /// length the compiled function learns when it runs.
+#[track_caller]
 pub(crate) fn trace_model<M, A>(
     model: &Model<M>,
     mode: Mode,
@@ -56,7 +57,7 @@ where
     let leaves = model.leaves();
     bind(model);
     tracing.seed(trace::input("seed", TensorType::scalar(DType::I64)));
-    let mut inputs = Inputs { batch: None, symbolic, count: 0 };
+    let mut inputs = Inputs { batch: None, symbolic, count: 0, place: Place::caller() };
     let arguments: A = example.map(&mut |tensor| inputs.declare(tensor));
     let mut outputs = function(model.structure(), arguments);
     outputs.extend(tracing.taps().into_iter().map(|(name, var)| (tap_name(&name), var)));
@@ -83,12 +84,14 @@ where
 }
 
 /// Declares the leaves of a model as inputs.
+#[track_caller]
 fn bind<M: Parameters>(model: &Model<M>) {
+    let place = Place::caller();
     let values = model.read();
     let mut types = values.iter().map(Tensor::ty);
     model.structure().visit(&mut FieldPath::root(), &mut |path, leaf| {
         let ty = types.next().expect("one value per leaf");
-        trace::bind(leaf, trace::input(path.as_str(), ty));
+        trace::bind(leaf, trace::input_at(path.as_str(), ty, place));
     });
 }
 
@@ -98,6 +101,7 @@ struct Inputs {
     batch: Option<usize>,
     symbolic: bool,
     count: usize,
+    place: Place,
 }
 
 impl Inputs {
@@ -109,12 +113,13 @@ impl Inputs {
             ty.shape.0[0] = Extent::BATCH;
         }
         self.count += 1;
-        trace::input(&format!("input.{}", self.count - 1), ty)
+        trace::input_at(&format!("input.{}", self.count - 1), ty, self.place)
     }
 }
 
 /// Traces a closure without a model, for values of these types. Inputs are the seed and the
 /// closure's values. Within another trace (`nested`) the closure must not draw random numbers.
+#[track_caller]
 pub(crate) fn trace_function<A, F: Function<A>>(
     function: &F,
     types: &[TensorType],
@@ -130,7 +135,8 @@ pub(crate) fn trace_function<A, F: Function<A>>(
     if !nested {
         tracing.seed(seed);
     }
-    let declare = |(i, ty): (usize, &TensorType)| trace::input(&format!("input.{i}"), ty.clone());
+    let place = Place::caller();
+    let declare = |(i, ty): (usize, &TensorType)| trace::input_at(&format!("input.{i}"), ty.clone(), place);
     let arguments: Vec<Var> = types.iter().enumerate().map(declare).collect();
     let mut results = Vec::new();
     function.call(&arguments).map(&mut |&var| {

@@ -28,7 +28,7 @@ from!(i32, i64, usize);
 impl AxisList {
     /// The set of axes of a value, or a fault.
     pub(crate) fn of(&self, op: &'static str, x: Var, place: Place) -> Option<Axes> {
-        let ty = x.try_ty()?;
+        let ty = x.ty_at(op, place)?;
         let axes = Axes::resolve(&self.0, ty.rank());
         if axes.is_none() {
             fault(Fault::Axes { op, axes: self.0.clone(), operand: ty }, place);

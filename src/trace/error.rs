@@ -20,7 +20,7 @@ pub enum Fault {
         /// The operand.
         operand: evenkeel_ir::TensorType,
     },
-    /// A value of another trace, or of one that has ended.
+    /// A value of another trace, of one that has ended, or made outside any.
     #[error("{op}: a value was used outside the trace that made it")]
     Foreign {
         /// The method.
@@ -33,7 +33,7 @@ pub enum Fault {
         ty: evenkeel_ir::TensorType,
     },
     /// A number that the element type cannot hold.
-    #[error("{op}: {number} is not a value of {dtype}")]
+    #[error("{op}: {number:?} is not a value of {dtype}")]
     Number {
         /// The method.
         op: &'static str,
@@ -41,6 +41,14 @@ pub enum Fault {
         number: f64,
         /// The element type.
         dtype: evenkeel_ir::DType,
+    },
+    /// Inputs or results of one name.
+    #[error("two {what} are named {name}")]
+    Name {
+        /// `inputs` or `results`.
+        what: &'static str,
+        /// The name.
+        name: String,
     },
     /// A requirement of a method.
     #[error("{op}: expected {expected}, found {found}")]

@@ -20,7 +20,12 @@ impl Var {
         let Some(at) = AxisList::from(axis).single("cross_entropy", self, place) else {
             return Var::POISONED;
         };
-        let Some(target_type) = targets.try_ty() else { return Var::POISONED };
+        let Some(target_type) = targets.ty_at("cross_entropy", place) else { return Var::POISONED };
+        if !(0.0..=1.0).contains(&smoothing) {
+            let expected = "a smoothing in 0..=1".to_string();
+            let found = smoothing.to_string();
+            return fault(Fault::Expected { op: "cross_entropy", expected, found }, place);
+        }
         let mut row = self.shape();
         row.0.remove(at);
         if !target_type.dtype.is_int() || target_type.shape != row {
@@ -43,7 +48,7 @@ impl Var {
     #[track_caller]
     pub fn mse(self, target: Var) -> Var {
         let place = Place::caller();
-        if let (Some(x), Some(y)) = (self.try_ty(), target.try_ty())
+        if let (Some(x), Some(y)) = (self.ty_at("mse", place), target.ty_at("mse", place))
             && x != y
         {
             return fault(

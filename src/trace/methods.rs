@@ -131,7 +131,8 @@ impl Var {
         apply(Op::Composite(Composite::LayerNorm, attrs), &[self, gain, bias], place)
     }
 
-    /// Index (i64) of the largest element along an axis, which is dropped. Not differentiable.
+    /// Index (i64) of the largest element along an axis, which is dropped; `i32::MAX` along an empty
+    /// one. Not differentiable.
     #[track_caller]
     pub fn argmax(self, axis: impl Into<AxisList>) -> Var {
         let axis = axis.into();
@@ -210,7 +211,7 @@ impl Var {
     #[track_caller]
     fn random(self, kind: RandomKind) -> Var {
         let place = Place::caller();
-        let Some(ty) = self.try_ty() else { return Var::POISONED };
+        let Some(ty) = self.ty_at("random", place) else { return Var::POISONED };
         let dtype = if ty.dtype.is_float() { ty.dtype } else { DType::F32 };
         let (seed, stream) = random_stream(place);
         apply(Op::Random { kind, stream, ty: TensorType::new(dtype, ty.shape) }, &[seed], place)

@@ -20,9 +20,10 @@ pub use operators::Operand;
 pub use var::Var;
 
 use crate::nn::LeafRef;
+use evenkeel_ir::op::limited;
 use evenkeel_ir::{Graph, GraphBuilder, Op, Place, Provenance, TensorType, Value};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Whether layers behave as in training or as in use; fixed when tracing.
@@ -103,9 +104,15 @@ impl Tracing {
     /// Ends the trace with these outputs.
     ///
     /// # Errors
-    /// Every fault of the trace.
+    /// Every fault of the trace; two outputs of one name.
+    #[track_caller]
     pub fn finish(self, outputs: Vec<(String, Var)>) -> Result<Graph, TraceError> {
-        let place = Place::caller();
+        self.finish_at(outputs, Place::caller())
+    }
+
+    /// As [`finish`](Tracing::finish), asked for at this place.
+    pub(crate) fn finish_at(self, outputs: Vec<(String, Var)>, place: Place) -> Result<Graph, TraceError> {
+        check_names("results", outputs.iter().map(|(name, _)| name.as_str()), place);
         let values: Vec<(String, Option<Value>)> =
             outputs.into_iter().map(|(name, var)| (name, var.value("output", place))).collect();
         let context = CURRENT.with_borrow_mut(|stack| stack.pop()).expect("this trace is running");
@@ -128,8 +135,25 @@ fn with<T>(f: impl FnOnce(&mut Context) -> T) -> Option<T> {
     CURRENT.with_borrow_mut(|stack| stack.last_mut().map(f))
 }
 
-/// Declares an input of the running trace.
+/// Records a fault for every name that was there before.
+fn check_names<'a>(what: &'static str, names: impl Iterator<Item = &'a str>, place: Place) {
+    let mut known = HashSet::new();
+    for name in names.filter(|name| !known.insert(*name)) {
+        fault(Fault::Name { what, name: name.to_string() }, place);
+    }
+}
+
+/// Declares an input of the running trace. A type beyond the limits of [`TensorType`] is a fault.
+#[track_caller]
 pub fn input(name: &str, ty: TensorType) -> Var {
+    input_at(name, ty, Place::caller())
+}
+
+/// As [`input`], asked for at this place.
+pub(crate) fn input_at(name: &str, ty: TensorType, place: Place) -> Var {
+    if let Err(error) = limited("input", &ty.shape) {
+        return fault(error.into(), place);
+    }
     with(|context| {
         context.builder.set_provenance(Provenance::default());
         let value = context.builder.input(name, ty);
@@ -166,7 +190,7 @@ pub(crate) fn leaf_value(leaf: LeafRef<'_>, place: Place) -> Var {
 /// Records the new value of a state.
 pub(crate) fn set_state(leaf: LeafRef<'_>, new: Var, place: Place) {
     let old = leaf_value(leaf, place);
-    let (Some(from), Some(to)) = (old.try_ty(), new.try_ty()) else { return };
+    let (Some(from), Some(to)) = (old.ty_at("set", place), new.ty_at("set", place)) else { return };
     with(|context| {
         if from != to {
             let (expected, found) = (from.to_string(), to.to_string());
@@ -253,7 +277,7 @@ pub(crate) fn fault(fault: Fault, place: Place) -> Var {
 /// Records a closure over values of these types as a graph with inputs of these names.
 ///
 /// # Errors
-/// Every fault of the closure, with its place.
+/// Every fault of the closure, with its place; two inputs or two outputs of one name.
 ///
 /// # Examples
 /// ```
@@ -264,12 +288,15 @@ pub(crate) fn fault(fault: Fault, place: Place) -> Var {
 /// assert_eq!(graph.outputs()[0].0, "y");
 /// # Ok::<(), evenkeel::trace::TraceError>(())
 /// ```
+#[track_caller]
 pub fn trace<'a>(
     inputs: &[(&str, TensorType)],
     closure: impl FnOnce(&[Var]) -> Vec<(&'a str, Var)>,
 ) -> Result<Graph, TraceError> {
     let tracing = start(Mode::Eval);
-    let vars: Vec<Var> = inputs.iter().map(|(name, ty)| input(name, ty.clone())).collect();
+    let place = Place::caller();
+    check_names("inputs", inputs.iter().map(|(name, _)| *name), place);
+    let vars: Vec<Var> = inputs.iter().map(|(name, ty)| input_at(name, ty.clone(), place)).collect();
     let mut outputs: Vec<(String, Var)> =
         closure(&vars).into_iter().map(|(n, v)| (n.to_string(), v)).collect();
     outputs.extend(tracing.taps().into_iter().map(|(name, var)| (format!("tap.{name}"), var)));

@@ -51,13 +51,24 @@ impl Operand {
             Operand::Number(_) if like.is_poisoned() => Var::POISONED,
             Operand::Number(number) => {
                 let dtype = like.dtype();
-                let whole = number.fract() == 0.0;
-                if dtype == DType::Bool || (dtype.is_int() && !whole) {
+                if !holds(dtype, number) {
                     return fault(Fault::Number { op, number, dtype }, place);
                 }
                 apply(Op::Const(Real::new(number), dtype), &[], place)
             }
         }
+    }
+}
+
+/// Whether a number is one of an element type, but for rounding.
+fn holds(dtype: DType, number: f64) -> bool {
+    let within = |limit: f64| number.fract() == 0.0 && (-limit..limit).contains(&number);
+    match dtype {
+        DType::Bool => false,
+        DType::I32 => within(-f64::from(i32::MIN)),
+        DType::I64 => within(-(i64::MIN as f64)),
+        DType::F32 => !number.is_finite() || (number as f32).is_finite(),
+        DType::F64 | DType::F16 | DType::Bf16 => true,
     }
 }
 

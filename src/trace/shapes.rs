@@ -24,12 +24,12 @@ impl Var {
     #[track_caller]
     pub fn reshape<const N: usize>(self, sizes: [i64; N]) -> Var {
         let place = Place::caller();
-        let Some(ty) = self.try_ty() else { return Var::POISONED };
+        let Some(ty) = self.ty_at("reshape", place) else { return Var::POISONED };
         let known = Extent::product(sizes.iter().filter(|&&s| s >= 0).map(|&s| Extent::fixed(s as u64)));
         let rest = ty.shape.elements().divided_by(known);
-        let open = sizes.iter().filter(|&&s| s < 0).count();
+        let open = sizes.iter().filter(|&&s| s == -1).count();
         match (open, rest) {
-            (0, _) | (1, Some(_)) => {
+            (0, _) | (1, Some(_)) if sizes.iter().all(|&s| s >= -1) => {
                 let extent =
                     |&s: &i64| if s < 0 { rest.unwrap_or(Extent::ONE) } else { Extent::fixed(s as u64) };
                 self.with_shape(Shape(sizes.iter().map(extent).collect()))
@@ -59,7 +59,7 @@ impl Var {
     #[track_caller]
     pub fn unsqueeze(self, axis: i64) -> Var {
         let place = Place::caller();
-        let Some(ty) = self.try_ty() else { return Var::POISONED };
+        let Some(ty) = self.ty_at("unsqueeze", place) else { return Var::POISONED };
         let at = if axis < 0 { axis + ty.rank() as i64 + 1 } else { axis };
         if !(0..=ty.rank() as i64).contains(&at) {
             return fault(Fault::Axes { op: "unsqueeze", axes: vec![axis], operand: ty }, place);
@@ -72,21 +72,20 @@ impl Var {
     /// Axis `i` of the result is axis `order[i]`.
     #[track_caller]
     pub fn permute<const N: usize>(self, order: [usize; N]) -> Var {
-        apply(Op::Transpose(order.iter().map(|&axis| axis as u8).collect()), &[self], Place::caller())
+        // an axis beyond every rank stays one
+        let order = order.iter().map(|&axis| u8::try_from(axis).unwrap_or(u8::MAX));
+        apply(Op::Transpose(order.collect()), &[self], Place::caller())
     }
 
     /// Exchanges the last two axes.
     #[track_caller]
     pub fn transpose(self) -> Var {
         let place = Place::caller();
-        let rank = self.rank();
+        let Some(ty) = self.ty_at("transpose", place) else { return Var::POISONED };
+        let rank = ty.rank();
         if rank < 2 {
-            let (expected, found) = ("at least two axes".to_string(), self.ty().to_string());
-            return if self.is_poisoned() {
-                self
-            } else {
-                fault(Fault::Expected { op: "transpose", expected, found }, place)
-            };
+            let (expected, found) = ("at least two axes".to_string(), ty.to_string());
+            return fault(Fault::Expected { op: "transpose", expected, found }, place);
         }
         let mut order: Vec<u8> = (0..rank as u8).collect();
         order.swap(rank - 1, rank - 2);
@@ -107,7 +106,11 @@ impl Var {
     pub fn slice(self, axis: i64, start: usize, end: usize) -> Var {
         let place = Place::caller();
         let Some(axis) = AxisList::from(axis).single("slice", self, place) else { return Var::POISONED };
-        let length = end.saturating_sub(start) as u64;
+        if end < start {
+            let (expected, found) = ("a start before the end".to_string(), format!("{start}..{end}"));
+            return fault(Fault::Expected { op: "slice", expected, found }, place);
+        }
+        let length = (end - start) as u64;
         apply(Op::Slice { axis: axis as u8, start: start as u64, length, stride: 1 }, &[self], place)
     }
 
@@ -137,13 +140,12 @@ impl Var {
     #[track_caller]
     pub fn matmul(self, other: Var) -> Var {
         let place = Place::caller();
-        if self.is_poisoned() || other.is_poisoned() {
+        let (Some(lhs), Some(rhs)) = (self.ty_at("matmul", place), other.ty_at("matmul", place)) else {
             return Var::POISONED;
-        }
-        let (rank, other_rank) = (self.rank(), other.rank());
-        if rank == 0 || other_rank < 2 {
-            let (expected, found) =
-                ("[.., m, k] and [.., k, n]".to_string(), format!("{} and {}", self.ty(), other.ty()));
+        };
+        let (rank, other_rank) = (lhs.rank(), rhs.rank());
+        if rank == 0 || other_rank < 2 || other_rank > rank + 1 {
+            let (expected, found) = ("[.., m, k] and [.., k, n]".to_string(), format!("{lhs} and {rhs}"));
             return fault(Fault::Expected { op: "matmul", expected, found }, place);
         }
         let batch = other_rank - 2;
@@ -151,7 +153,8 @@ impl Var {
         apply(op, &[self, other], place)
     }
 
-    /// Slices of `self` along axis 0 at integer `indices`; an index outside gives NaN.
+    /// Slices of `self` along axis 0 at integer `indices`. An index outside (negative ones too) gives
+    /// NaN, in a table of integers 0, of truth values false; no derivative flows back from there.
     #[track_caller]
     pub fn gather(self, indices: Var) -> Var {
         apply(Op::Gather { axis: 0 }, &[self, indices], Place::caller())

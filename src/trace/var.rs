@@ -26,19 +26,25 @@ impl Var {
         self.trace == 0
     }
 
-    /// The value in the running trace; a foreign value is a fault, a poisoned one is not another.
+    /// The value in the running trace. A foreign value is a fault; a poisoned one is not another,
+    /// unless this trace has no fault that could have made it.
     pub(super) fn value(self, op: &'static str, place: Place) -> Option<Value> {
-        if self.is_poisoned() {
-            return None;
-        }
         with(|context| {
             if context.number == self.trace {
                 return Some(context.values[self.index as usize]);
             }
-            context.fault(Fault::Foreign { op }, place);
+            if !self.is_poisoned() || context.faults.is_empty() {
+                context.fault(Fault::Foreign { op }, place);
+            }
             None
         })
         .flatten()
+    }
+
+    /// The type in the running trace; a value that has none there is a fault, now or before.
+    pub(crate) fn ty_at(self, op: &'static str, place: Place) -> Option<TensorType> {
+        self.value(op, place)?;
+        self.try_ty()
     }
 
     /// The type, unless poisoned.
@@ -72,9 +78,19 @@ impl Var {
 
     /// Returns the value from `run` under this name, and gives the value on.
     ///
-    /// A tapped value is stored, so it can prevent a fusion; `explain` says which.
+    /// A tapped value is stored, so it can prevent a fusion; `explain` says which. Every tap of a
+    /// trace has a name of its own.
+    #[track_caller]
     pub fn tap(self, name: &str) -> Var {
-        with(|context| context.taps.push((name.to_string(), self)));
+        let place = Place::caller();
+        self.value("tap", place);
+        with(|context| {
+            if context.taps.iter().any(|(known, _)| known == name) {
+                context.fault(Fault::Name { what: "taps", name: name.to_string() }, place);
+            } else {
+                context.taps.push((name.to_string(), self));
+            }
+        });
         self
     }
 }

@@ -1,16 +1,18 @@
 //! From a model, an optimizer and a loss to a compiled [`Step`].
 
 use super::step::{Pace, Scratch, Step};
-use super::update::{LOSS, step_graph};
+use super::update::{GRADIENT_NORM, LOSS, NONFINITE, step_graph};
 use crate::error::Error;
 use crate::nn::Parameters;
 use crate::optim::{Optimizer, Schedule};
 use crate::session::engine::{Engine, Setup};
 use crate::session::traced::trace_model;
 use crate::session::{Device, IntoModel, Model, Tree};
-use crate::trace::{Mode, Var};
+use crate::trace::{self, Fault, Mode, Var};
+use evenkeel_ir::Place;
 use evenkeel_runtime::Tensor;
 use std::marker::PhantomData;
+use std::sync::Mutex;
 
 /// Values that a step reports beside its loss, by name; see [`metrics!`](crate::metrics).
 #[derive(Clone, Debug, Default)]
@@ -131,7 +133,9 @@ impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
     ///
     /// # Errors
     /// Mistakes of the closure, with their places; a loss that is not one float; an op without a
-    /// derivative between a parameter and the loss; types that the device does not execute.
+    /// derivative between a parameter and the loss; types that the device does not execute; a
+    /// learning rate or a clipping norm that is not finite.
+    #[track_caller]
     pub fn compile<R>(self, example: &A::With<Tensor>) -> Result<Step<M>, Error>
     where
         A: Tree<Leaf = Var>,
@@ -139,8 +143,13 @@ impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
         R: Objective,
         F: Fn(&M, A) -> R,
     {
+        let place = Place::caller();
+        self.check_settings()?;
         let reported = |model: &M, batch: A| {
             let (loss, Metrics(metrics)) = (self.loss)(model, batch).parts();
+            for (name, _) in metrics.iter().filter(|(name, _)| [NONFINITE, GRADIENT_NORM].contains(name)) {
+                trace::fault(Fault::Name { what: "results", name: name.to_string() }, place);
+            }
             let named = metrics.into_iter().map(|(name, var)| (name.to_string(), var));
             std::iter::once((LOSS.to_string(), loss)).chain(named).collect()
         };
@@ -158,6 +167,15 @@ impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
         let (schedule, learning_rate) = (self.schedule, self.optimizer.learning_rate());
         let pace = Pace { schedule, learning_rate, seed: self.seed, step: 0 };
         let scratch = Scratch::new(&source);
-        Ok(Step { model: self.model, optimizer, pace, engine, source, scratch })
+        Ok(Step { model: self.model, optimizer, pace, engine, source, scratch, saved: Mutex::default() })
+    }
+
+    fn check_settings(&self) -> Result<(), Error> {
+        let check = |what, found: f64, positive: bool| {
+            let fits = (found as f32).is_finite() && if positive { found > 0.0 } else { found >= 0.0 };
+            if fits { Ok(()) } else { Err(Error::Setting { what, positive, found }) }
+        };
+        check("learning rate", self.optimizer.learning_rate(), false)?;
+        self.clip_norm.map_or(Ok(()), |limit| check("clip_norm", limit, true))
     }
 }

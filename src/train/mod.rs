@@ -13,4 +13,5 @@ mod update;
 
 pub use self::builder::{Metrics, Objective, TrainStep, train_step};
 pub use self::output::StepOutput;
+pub use self::resume::SavedAt;
 pub use self::step::Step;

@@ -4,7 +4,17 @@ use super::step::Step;
 use crate::checkpoint::{self, CheckpointError};
 use crate::nn::Parameters;
 use evenkeel_runtime::Tensor;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+
+/// A file that holds the state of a run, and which one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedAt {
+    /// The file.
+    pub path: PathBuf,
+    /// Steps taken then.
+    pub step: u64,
+}
 
 const STEP: &str = "train.step";
 const SEED: &str = "train.seed";
@@ -19,7 +29,19 @@ impl<M: Parameters> Step<M> {
         let progress = self.progress();
         let leaves = self.model.read();
         let tensors = leaves.iter().chain(&self.optimizer).chain(&progress);
-        checkpoint::write(path, self.names().into_iter().zip(tensors))
+        checkpoint::write(&path, self.names().into_iter().zip(tensors))?;
+        self.note(path.as_ref());
+        Ok(())
+    }
+
+    /// The last file that this run was saved to or resumed from.
+    pub fn last_checkpoint(&self) -> Option<SavedAt> {
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, path: &Path) {
+        let saved = SavedAt { path: path.into(), step: self.pace.step };
+        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(saved);
     }
 
     /// Continues from a saved training state of the same model and optimizer.
@@ -29,6 +51,9 @@ impl<M: Parameters> Step<M> {
     /// another type. Then nothing changes.
     pub fn resume(&mut self, path: impl AsRef<Path>) -> Result<(), CheckpointError> {
         let found = checkpoint::read(&path)?;
+        if let Some(&[step @ ..0]) = found.get(STEP).and_then(|step| step.as_slice::<i64>().ok()) {
+            return Err(checkpoint::corrupt(path.as_ref(), format!("{STEP} is {step}")));
+        }
         let mut progress = self.progress();
         let names = self.names();
         let mut leaves = self.model.write();
@@ -36,6 +61,8 @@ impl<M: Parameters> Step<M> {
         checkpoint::fill(path.as_ref(), found, names.into_iter().zip(targets).collect(), &[])?;
         let [step, seed] = progress.map(|number| number.as_slice::<i64>().map_or(0, |number| number[0]));
         (self.pace.step, self.pace.seed) = (step as u64, seed);
+        drop(leaves);
+        self.note(path.as_ref());
         Ok(())
     }
 

@@ -7,15 +7,16 @@
 
 use super::diagnose::{Culprit, diagnose};
 use super::output::{Report, StepOutput};
+use super::resume::SavedAt;
 use super::update::{NONFINITE, StepGraph};
 use crate::error::Error;
 use crate::nn::Parameters;
 use crate::optim::Schedule;
-use crate::session::engine::{Engine, literals, recycle};
+use crate::session::engine::{Engine, check_count, literals, recycle};
 use crate::session::{Model, Tensors};
 use evenkeel_ir::random::fold_in;
 use evenkeel_runtime::{Argument, Tensor};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Where a run of training is.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +39,8 @@ pub struct Step<M> {
     /// What is compiled, kept to explain failures.
     pub(super) source: StepGraph,
     pub(super) scratch: Scratch,
+    /// Where the state was saved last.
+    pub(super) saved: Mutex<Option<SavedAt>>,
 }
 
 /// Memory that runs reuse.
@@ -104,9 +107,12 @@ impl<M: Parameters> Step<M> {
             },
         ));
         arguments.push(Argument::In(&self.scratch.seed));
+        let before = arguments.len();
         batch.visit(&mut |tensor| arguments.push(Argument::In(tensor)));
         arguments.push(Argument::In(&self.scratch.learning_rate));
-        let ran = self.engine.run(&mut arguments, &mut values);
+        let ran = check_count(&self.source.graph, before, 1, arguments.len())
+            .map_err(Error::from)
+            .and_then(|()| self.engine.run(&mut arguments, &mut values));
         self.scratch.arguments = recycle(arguments);
         drop(leaves);
         self.scratch.report().values = values;
@@ -126,7 +132,8 @@ impl<M: Parameters> Step<M> {
         let found = inputs.and_then(|(inputs, batch)| diagnose(graph, &inputs, batch, watched));
         let unknown = || Culprit { what: "the loss or a gradient".into(), origin: Default::default() };
         let Culprit { what, origin } = found.unwrap_or_else(unknown);
-        Error::NonFinite { step: self.pace.step, what, place: origin.place, path: origin.path }
+        let (place, path, checkpoint) = (origin.place, origin.path, self.last_checkpoint());
+        Error::NonFinite { step: self.pace.step, what, place, path, checkpoint }
     }
 
     /// A handle to the model in training; whatever is made from it shares the parameters.

@@ -134,7 +134,8 @@ impl Reader {
         let data = json["data"].as_array().ok_or_else(|| self.bad(at, "data"))?;
         let numbers: Option<Vec<f64>> = data.iter().map(number).collect();
         let (Some(sizes), Some(numbers)) = (sizes, numbers) else { return Err(self.bad(at, "numbers")) };
-        if numbers.len() != sizes.iter().product::<usize>() {
+        let elements = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+        if elements != Some(numbers.len()) {
             return Err(self.bad(at, "as many numbers as the shape says"));
         }
         let dtype = json["dtype"].as_str().map_or(Some(DType::F64), DType::from_name);

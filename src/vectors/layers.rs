@@ -106,6 +106,24 @@ impl Setting<'_> {
         }
     }
 
+    /// An axis; negative ones count from the last.
+    fn axis(&self, name: &str, default: i64) -> Result<i64, String> {
+        match self.attrs.get(name) {
+            None | Some(Value::Null) => Ok(default),
+            Some(value) => {
+                value.as_i64().ok_or_else(|| format!("attribute {name}: expected an axis, found {value}"))
+            }
+        }
+    }
+
+    /// A number of axes or groups.
+    fn count(&self, name: &str, default: usize) -> Result<usize, String> {
+        match self.number(name, default as f64)? {
+            count if count.fract() == 0.0 && (0.0..=1e9).contains(&count) => Ok(count as usize),
+            count => Err(format!("attribute {name}: expected a whole number, found {count}")),
+        }
+    }
+
     fn flag(&self, name: &str, default: bool) -> Result<bool, String> {
         match self.attrs.get(name) {
             None | Some(Value::Null) => Ok(default),
@@ -130,7 +148,7 @@ impl Setting<'_> {
 }
 
 fn layer_norm(s: &Setting<'_>) -> Result<Made, String> {
-    let axes = s.number("naxes", 1.0)? as usize;
+    let axes = s.count("naxes", 1)?;
     let layer =
         LayerNorm { gain: s.param("gamma"), bias: s.param("beta"), eps: s.number("eps", 1e-5)?, axes };
     Ok(Made::Module(Box::new(layer)))
@@ -162,7 +180,7 @@ fn batch_norm(s: &Setting<'_>) -> Result<Made, String> {
 }
 
 fn group_norm(s: &Setting<'_>) -> Result<Made, String> {
-    let groups = s.number("groups", 32.0)? as usize;
+    let groups = s.count("groups", 32)?;
     let layer =
         GroupNorm { gain: s.param("gamma"), bias: s.param("beta"), groups, eps: s.number("eps", 1e-5)? };
     Ok(Made::Module(Box::new(layer)))
@@ -186,7 +204,7 @@ fn activations(s: &Setting<'_>) -> Result<Made, String> {
 }
 
 fn softmax_losses(s: &Setting<'_>) -> Result<Made, String> {
-    let (axis, smoothing) = (s.number("axis", -1.0)? as i64, s.number("smoothing", 0.0)?);
+    let (axis, smoothing) = (s.axis("axis", -1)?, s.number("smoothing", 0.0)?);
     let kind = s.attrs.get("kind").and_then(Value::as_str).unwrap_or("").to_string();
     let log = s.flag("log", false)? || kind == "log_softmax";
     Ok(Made::Function(Box::new(move |inputs| {

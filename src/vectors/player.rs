@@ -246,7 +246,10 @@ fn with_gradients(graph: &Graph, step: &Step, dtype: DType) -> Result<(Graph, Ve
     for (name, literal) in &typed(&step.cotangent, dtype) {
         let output =
             graph.outputs().iter().find(|(n, _)| n == name).ok_or_else(|| format!("no output {name}"))?;
-        let ty: TensorType = literal.ty();
+        let (ty, expected): (TensorType, &TensorType) = (literal.ty(), graph.ty(output.1));
+        if ty != *expected {
+            return Err(format!("cotangent {name}: expected {expected}, found {ty}"));
+        }
         seeds.push((output.1, b.input(format!("cotangent.{name}"), ty)));
         cotangents.push(literal.clone());
     }

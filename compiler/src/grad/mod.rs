@@ -43,6 +43,18 @@ pub enum GradError {
         /// Its type.
         ty: TensorType,
     },
+    /// Nothing that could be differentiated.
+    #[error("no {what} is a float: only floats have derivatives")]
+    NoFloat {
+        /// `input` or `output`.
+        what: &'static str,
+    },
+    /// The name of a derivative is that of something else.
+    #[error("{name} names a derivative: the graph must not have an input or output of this name")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
     /// Forward mode met a function whose reverse the user wrote.
     #[error("custom_vjp has no forward-mode derivative{}", at(.place, .path))]
     ForwardOfCustomVjp {

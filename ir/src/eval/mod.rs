@@ -11,6 +11,7 @@ mod reduce;
 use crate::dtype::DType;
 use crate::graph::{Graph, GraphBuilder, Node, Value};
 use crate::literal::{Data, Literal};
+use crate::memory::can_allocate;
 use crate::op::Op;
 use crate::random;
 use crate::shape::{Extent, Shape, TensorType};
@@ -28,7 +29,7 @@ pub enum EvalError {
         found: usize,
     },
     /// An input of the wrong type.
-    #[error("input {name}: expected {expected}, found {found}")]
+    #[error("input {name}: expected {expected}{}, found {found}", batch_of(expected, *batch))]
     Type {
         /// Name of the input.
         name: String,
@@ -36,7 +37,21 @@ pub enum EvalError {
         expected: TensorType,
         /// The type given.
         found: TensorType,
+        /// The batch size `N` that the inputs before it have.
+        batch: u64,
     },
+    /// More memory than there is.
+    #[error("cannot allocate {bytes} bytes for the values of a graph")]
+    Memory {
+        /// What is needed.
+        bytes: u64,
+    },
+}
+
+/// The batch size, where a type depends on it.
+fn batch_of(ty: &TensorType, batch: u64) -> String {
+    let symbolic = ty.shape.0.iter().any(|extent| extent.known().is_none());
+    if symbolic { format!(" with N = {batch}") } else { String::new() }
 }
 
 /// Finds the batch size that makes concrete sizes fit declared types.
@@ -64,6 +79,7 @@ pub fn bind_batch<'a>(
                 name: (*name).into(),
                 expected: (*want).clone(),
                 found: have.clone(),
+                batch,
             });
         }
     }
@@ -77,11 +93,24 @@ fn batch_from(want: Extent, have: u64) -> Option<u64> {
 /// Runs a graph on inputs in declaration order.
 ///
 /// # Errors
-/// Inputs whose number or types do not fit.
+/// Inputs whose number or types do not fit; no memory for the graph's values.
 pub fn eval(graph: &Graph, inputs: &[Literal]) -> Result<Vec<Literal>, EvalError> {
     let types: Vec<TensorType> = inputs.iter().map(Literal::ty).collect();
     let batch = bind_batch(graph.inputs().iter().map(|i| (i.name.as_str(), &i.ty)), &types)?;
+    check_memory(graph, batch)?;
     Ok(eval_at(graph, inputs, batch))
+}
+
+/// Asks the system for as much memory as the values of a graph need, because a failure later on
+/// could not be reported.
+///
+/// # Errors
+/// It refuses.
+pub fn check_memory(graph: &Graph, batch: u64) -> Result<(), EvalError> {
+    let bytes = |ty: &TensorType| ty.shape.elements().at(batch).saturating_mul(8);
+    let types = graph.nodes().iter().flat_map(|node| &node.types);
+    let bytes = types.map(bytes).fold(0, u64::saturating_add);
+    if can_allocate(bytes) { Ok(()) } else { Err(EvalError::Memory { bytes }) }
 }
 
 /// Runs a graph for a batch size, on inputs that fit it; one value per output.

@@ -8,7 +8,8 @@ use crate::op::{Binary, Unary};
 pub(super) fn unary(f: Unary, dtype: DType, x: &Literal) -> Literal {
     let data = match &x.data {
         Data::Float(x) => Data::Float(x.iter().map(|&x| (f.def().eval)(x)).collect()),
-        Data::Int(x) => Data::Int(x.iter().map(|&x| (f.def().eval)(x as f64) as i64).collect()),
+        // negation is the only function of integers
+        Data::Int(x) => Data::Int(narrow(dtype, x.iter().map(|&x| x.wrapping_neg()))),
     };
     Literal { dtype, sizes: x.sizes.clone(), data }
 }

@@ -20,7 +20,24 @@ pub fn infer(op: &Op, operands: &[&TensorType]) -> Result<Types, IrError> {
     if let Op::CustomVjp(custom) = op {
         return custom_vjp(op, custom, operands);
     }
-    Ok(smallvec![infer_one(op, operands)?])
+    let ty = infer_one(op, operands)?;
+    limited(op.name(), &ty.shape)?;
+    Ok(smallvec![ty])
+}
+
+/// Checks rank and number of elements of a shape.
+///
+/// # Errors
+/// More than [`TensorType::MAX_RANK`] axes, or too many elements.
+pub fn limited(op: &'static str, shape: &Shape) -> Result<(), IrError> {
+    let limit = |what: &'static str, found: u64, limit: u64| {
+        if found <= limit { Ok(()) } else { Err(IrError::TooLarge { op, what, limit }) }
+    };
+    let elements = shape.0.iter().fold(1u64, |product, extent| product.saturating_mul(extent.scale.max(1)));
+    let power = shape.0.iter().map(|extent| u64::from(extent.power)).sum();
+    limit("the number of axes", shape.rank() as u64, TensorType::MAX_RANK as u64)?;
+    limit("the number of elements", elements, TensorType::MAX_ELEMENTS)?;
+    limit("the power of N in a number of elements", power, TensorType::MAX_POWER)
 }
 
 fn infer_one(op: &Op, operands: &[&TensorType]) -> Result<TensorType, IrError> {
@@ -146,6 +163,13 @@ fn axes_fit(op: &Op, axes: Axes, operand: &TensorType) -> Result<(), IrError> {
     }
 }
 
+fn axis_fits(op: &Op, axis: u8, operand: &TensorType) -> Result<(), IrError> {
+    if usize::from(axis) < operand.rank() {
+        return Ok(());
+    }
+    Err(IrError::Axis { op: op.name(), axis: axis.into(), operand: operand.clone() })
+}
+
 fn reduced(op: &Op, operand: &TensorType, axes: Axes) -> Result<TensorType, IrError> {
     axes_fit(op, axes, operand)?;
     Ok(TensorType::new(operand.dtype, operand.shape.reduced(&axes)))
@@ -154,7 +178,7 @@ fn reduced(op: &Op, operand: &TensorType, axes: Axes) -> Result<TensorType, IrEr
 fn iota(op: &Op, rank: u8, axis: u8, extent: Extent) -> Result<TensorType, IrError> {
     let mut shape = Shape(SmallVec::from_elem(Extent::ONE, rank.into()));
     let ty = TensorType::new(DType::I32, shape.clone());
-    axes_fit(op, Axes::new([axis as usize]), &ty)?;
+    axis_fits(op, axis, &ty)?;
     shape.0[axis as usize] = extent;
     Ok(TensorType::new(DType::I32, shape))
 }
@@ -184,8 +208,9 @@ fn reshape(operand: &TensorType, shape: &Shape) -> Result<TensorType, IrError> {
 }
 
 fn transpose(op: &Op, perm: &[u8], operand: &TensorType) -> Result<TensorType, IrError> {
-    let valid = Axes::new(perm.iter().map(|&axis| axis as usize % 32)) == Axes::all(operand.rank());
-    if !valid || perm.len() != operand.rank() {
+    let inside = perm.iter().all(|&axis| usize::from(axis) < operand.rank());
+    let distinct = || Axes::new(perm.iter().map(|&axis| axis.into())) == Axes::all(operand.rank());
+    if perm.len() != operand.rank() || !inside || !distinct() {
         return Err(IrError::Permutation { op: op.name(), perm: perm.to_vec(), operand: operand.clone() });
     }
     let shape = Shape(perm.iter().map(|&axis| operand.shape[axis as usize]).collect());
@@ -207,7 +232,7 @@ fn broadcast_to(op: &Op, operand: &TensorType, shape: &Shape) -> Result<TensorTy
 
 /// The size of an axis that an op cuts or pads; it must be known when compiling.
 fn known_axis(op: &Op, axis: u8, operand: &TensorType) -> Result<u64, IrError> {
-    axes_fit(op, Axes::new([axis as usize]), operand)?;
+    axis_fits(op, axis, operand)?;
     let batch = || IrError::BatchAxis { op: op.name(), axis: axis.into(), operand: operand.clone() };
     operand.shape[axis as usize].known().ok_or_else(batch)
 }
@@ -225,8 +250,8 @@ fn slice(
     operand: &TensorType,
 ) -> Result<TensorType, IrError> {
     let size = known_axis(op, axis, operand)?;
-    let last = if length == 0 { start } else { start + (length - 1) * stride + 1 };
-    if last > size || stride == 0 {
+    let span = if length == 0 { 0 } else { (length - 1).saturating_mul(stride).saturating_add(1) };
+    if start.saturating_add(span) > size || !(1..=TensorType::MAX_ELEMENTS).contains(&stride) {
         return Err(IrError::Slice { axis: axis.into(), start, length, stride, operand: operand.clone() });
     }
     Ok(with_axis(operand, axis, Extent::fixed(length)))
@@ -239,14 +264,19 @@ fn pad(
     operand: &TensorType,
 ) -> Result<TensorType, IrError> {
     let size = known_axis(op, axis, operand)?;
-    let padded = low + high + size + size.saturating_sub(1) * interior;
+    if interior > TensorType::MAX_ELEMENTS {
+        let (what, limit) = ("the interior padding", TensorType::MAX_ELEMENTS);
+        return Err(IrError::TooLarge { op: op.name(), what, limit });
+    }
+    let between = size.saturating_sub(1).saturating_mul(interior);
+    let padded = [high, size, between].into_iter().fold(low, u64::saturating_add);
     Ok(with_axis(operand, axis, Extent::fixed(padded)))
 }
 
 fn concat(op: &Op, axis: u8, operands: &[&TensorType]) -> Result<TensorType, IrError> {
     let mut total = 0;
     for operand in operands {
-        total += known_axis(op, axis, operand)?;
+        total = known_axis(op, axis, operand)?.saturating_add(total);
         same_dtype(op, operands[0], operand)?;
         let same = |ty: &TensorType| with_axis(ty, axis, Extent::ONE).shape;
         if operand.rank() != operands[0].rank() || same(operand) != same(operands[0]) {
@@ -270,10 +300,12 @@ fn dot(op: &Op, batch: u8, contracted: [Axes; 2], operands: &[&TensorType]) -> R
     axes_fit(op, batch, lhs)?;
     axes_fit(op, batch, rhs)?;
     let paired = |(a, b): (usize, usize)| lhs.shape[a] == rhs.shape[b];
+    let apart = contracted.iter().all(|axes| axes.mask() & batch.mask() == 0);
+    if !apart || !batch.iter().all(|axis| paired((axis, axis))) {
+        return Err(IrError::Leading { lhs: lhs.clone(), rhs: rhs.clone(), batch: batch.len() as u8 });
+    }
     let sizes_agree = contracted[0].len() == contracted[1].len()
-        && contracted[0].iter().zip(contracted[1].iter()).all(paired)
-        && batch.iter().all(|axis| paired((axis, axis)))
-        && contracted.iter().all(|axes| axes.mask() & batch.mask() == 0);
+        && contracted[0].iter().zip(contracted[1].iter()).all(paired);
     if !sizes_agree {
         let inner = |ty: &TensorType, axes: Axes| ty.shape.extent_of(&axes);
         return Err(IrError::InnerSize {
@@ -297,7 +329,7 @@ fn dot(op: &Op, batch: u8, contracted: [Axes; 2], operands: &[&TensorType]) -> R
 
 fn gather(op: &Op, axis: u8, operands: &[&TensorType]) -> Result<TensorType, IrError> {
     let (table, indices) = (operands[0], operands[1]);
-    axes_fit(op, Axes::new([axis as usize]), table)?;
+    axis_fits(op, axis, table)?;
     class(op, Class::Int, indices)?;
     let mut shape = table.shape.clone();
     shape.0.remove(axis.into());

@@ -15,7 +15,7 @@ pub mod unary;
 pub use attrs::{Attrs, EpsKind, Real};
 pub use binary::{Binary, BinaryDef, BinaryMethods};
 pub use composite::{Attr, Composite, CompositeDef};
-pub use infer::{Types, infer};
+pub use infer::{Types, infer, limited};
 pub use reduce::{Reduce, ReduceDef};
 pub use unary::{Class, Derivative, Unary, UnaryDef, UnaryMethods};
 

@@ -191,6 +191,14 @@ impl ParseError {
         ParseError::Expected { place, expected: expected.into(), found: found.into() }
     }
 
+    /// What is wrong with an op or a type at a place.
+    pub(super) fn ill_typed(place: Place, source: IrError) -> ParseError {
+        match source {
+            IrError::TooLarge { what, limit, .. } => ParseError::TooLarge { place, what, limit },
+            source => ParseError::IllTyped { place, source },
+        }
+    }
+
     /// Where the source is wrong.
     pub fn place(&self) -> Place {
         use ParseError::*;

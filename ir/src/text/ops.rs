@@ -3,11 +3,10 @@
 use super::build::{Parts, need};
 use super::error::{ParseError, nearest};
 use super::lex::Token;
-use super::limits::check_extents;
 use super::parse::{Parser, Scope};
 use crate::dtype::DType;
 use crate::error::Place;
-use crate::op::{Binary, Composite, Real, Reduce, Subgraph, Unary};
+use crate::op::{Binary, Composite, Real, Reduce, Subgraph, Unary, limited};
 use crate::shape::{Extent, Shape, TensorType};
 use smallvec::SmallVec;
 
@@ -195,8 +194,9 @@ impl<'s> Parser<'s> {
             extents.push(self.extent()?);
         }
         self.next();
-        check_extents(place, &extents)?;
-        Ok(Shape(extents))
+        let shape = Shape(extents);
+        limited("shape", &shape).map_err(|source| ParseError::ill_typed(place, source))?;
+        Ok(shape)
     }
 
     /// `f32[N,64]`

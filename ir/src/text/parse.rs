@@ -3,7 +3,7 @@
 use super::build::{Parts, build};
 use super::error::{ParseError, nearest};
 use super::lex::{Token, lex};
-use super::limits::{MAX_DEPTH, MAX_NODES, check_sizes, check_type, limit};
+use super::limits::{MAX_DEPTH, MAX_NODES, limit};
 use super::ops::{self, Head};
 use super::{is_name, number_dtype, result_count};
 use crate::dtype::DType;
@@ -430,14 +430,8 @@ impl<'s> Parser<'s> {
                 }
             });
         }
-        let types: Vec<&TensorType> = inputs.iter().map(|&input| scope.builder.ty(input)).collect();
-        check_sizes(place, &op, &types)?;
         let value = scope.builder.apply(op, &inputs);
-        let value = value.map_err(|source| ParseError::IllTyped { place, source })?;
-        for ty in &scope.builder.graph().node(value.node).types {
-            check_type(place, ty)?;
-        }
-        Ok(value)
+        value.map_err(|source| ParseError::ill_typed(place, source))
     }
 
     /// The graph with this name, counted as called by `scope`.

@@ -1,9 +1,10 @@
 //! Batch normalization. Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
 
+use super::affine;
 use crate::nn::{Module, Param, Parameters, State};
-use crate::trace::{Mode, Var, mode};
-use evenkeel_ir::Extent;
+use crate::trace::{Fault, Mode, Var, fault, mode};
 use evenkeel_ir::op::UnaryMethods;
+use evenkeel_ir::{Extent, Place, Shape};
 
 /// Normalizes each channel (axis 1) over all other axes.
 ///
@@ -66,30 +67,27 @@ impl BatchNorm {
     }
 
     #[track_caller]
-    fn normalized_by_history(&self, x: Var) -> Var {
-        let scale = (&self.running_var + self.eps).rsqrt();
-        (x - per_channel(x, self.running_mean.value())) * per_channel(x, scale)
+    fn normalized_by_history(&self, x: Var, per_channel: &Shape) -> Var {
+        let scale = (&self.running_var + self.eps).rsqrt().with_shape(per_channel.clone());
+        (x - self.running_mean.value().with_shape(per_channel.clone())) * scale
     }
-}
-
-/// A value `[channels]` as `[channels, 1, ..]`, which stretches over axis 1 of `x`.
-#[track_caller]
-pub(super) fn per_channel(x: Var, value: Var) -> Var {
-    let mut shape = value.shape();
-    while shape.rank() + 1 < x.rank() {
-        shape.0.push(Extent::ONE);
-    }
-    value.with_shape(shape)
 }
 
 impl Module for BatchNorm {
     #[track_caller]
     fn forward(&self, x: Var) -> Var {
+        let Some(ty) = x.ty_at("batch_norm", Place::caller()) else { return x };
+        let Some(&channels) = ty.shape.0.get(1) else {
+            let (expected, found) = ("[n, channels, ..]".to_string(), ty.to_string());
+            return fault(Fault::Expected { op: "batch_norm", expected, found }, Place::caller());
+        };
+        // `[channels, 1, ..]`, which stretches over axis 1 of `x`
+        let mut per_channel = Shape(std::iter::repeat_n(Extent::ONE, ty.rank() - 1).collect());
+        per_channel.0[0] = channels;
         let y = match mode() {
             Mode::Train => self.normalized_by_batch(x),
-            Mode::Eval => self.normalized_by_history(x),
+            Mode::Eval => self.normalized_by_history(x, &per_channel),
         };
-        let y = self.gain.as_ref().map_or(y, |gain| y * per_channel(x, gain.value()));
-        self.bias.as_ref().map_or(y, |bias| y + per_channel(x, bias.value()))
+        affine(y, self.gain.as_ref(), self.bias.as_ref(), Some(&per_channel))
     }
 }

@@ -1,5 +1,6 @@
 //! Group normalization. Source: Wu & He 2018, arXiv:1803.08494.
 
+use super::affine;
 use crate::nn::{Module, Param, Parameters};
 use crate::trace::{Fault, Var, fault};
 use evenkeel_ir::{Extent, Place, Shape};
@@ -43,18 +44,17 @@ impl GroupNorm {
         Some(shape)
     }
 
-    /// A value `[channels]` as `[groups, channels / groups, 1, ..]`.
-    #[track_caller]
-    fn per_group(grouped: &Shape, value: Var) -> Var {
+    /// The shape of a value `[channels]` beside the groups: `[groups, channels / groups, 1, ..]`.
+    fn per_group(grouped: &Shape) -> Shape {
         let kept = |axis: usize| if axis < 3 { grouped[axis] } else { Extent::ONE };
-        value.with_shape(Shape((1..grouped.rank()).map(kept).collect()))
+        Shape((1..grouped.rank()).map(kept).collect())
     }
 }
 
 impl Module for GroupNorm {
     #[track_caller]
     fn forward(&self, x: Var) -> Var {
-        let Some(ty) = x.try_ty() else { return x };
+        let Some(ty) = x.ty_at("group_norm", Place::caller()) else { return x };
         let Some(shape) = self.grouped(&ty.shape) else {
             let expected = format!("[n, channels, ..] with channels in {} groups", self.groups);
             return fault(
@@ -64,8 +64,7 @@ impl Module for GroupNorm {
         };
         let axes: Vec<usize> = (2..shape.rank()).collect();
         let y = x.with_shape(shape.clone()).standardize(axes, self.eps);
-        let y = self.gain.as_ref().map_or(y, |gain| y * GroupNorm::per_group(&shape, gain.value()));
-        let y = self.bias.as_ref().map_or(y, |bias| y + GroupNorm::per_group(&shape, bias.value()));
-        y.with_shape(ty.shape)
+        let per_group = GroupNorm::per_group(&shape);
+        affine(y, self.gain.as_ref(), self.bias.as_ref(), Some(&per_group)).with_shape(ty.shape)
     }
 }

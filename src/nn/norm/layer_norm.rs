@@ -1,5 +1,6 @@
 //! Layer normalization. Source: Ba, Kiros, Hinton 2016, arXiv:1607.06450.
 
+use super::affine;
 use crate::nn::{Module, Param, Parameters};
 use crate::trace::Var;
 
@@ -62,14 +63,11 @@ impl LayerNorm {
 impl Module for LayerNorm {
     #[track_caller]
     fn forward(&self, x: Var) -> Var {
-        let axes: Vec<i64> = (1..=self.axes as i64).map(|axis| -axis).collect();
+        // one more than there are is enough for the error
+        let axes: Vec<i64> = (1..=self.axes.min(x.rank() + 1) as i64).map(|axis| -axis).collect();
         match (&self.gain, &self.bias) {
             (Some(gain), Some(bias)) => x.layer_norm(axes, self.eps, gain.value(), bias.value()),
-            (gain, bias) => {
-                let y = x.standardize(axes, self.eps);
-                let y = gain.as_ref().map_or(y, |gain| y * gain);
-                bias.as_ref().map_or(y, |bias| y + bias)
-            }
+            (gain, bias) => affine(x.standardize(axes, self.eps), gain.as_ref(), bias.as_ref(), None),
         }
     }
 }

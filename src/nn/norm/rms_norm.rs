@@ -1,5 +1,6 @@
 //! Root mean square normalization. Source: Zhang & Sennrich 2019, arXiv:1910.07467.
 
+use super::affine;
 use crate::nn::{Module, Param, Parameters};
 use crate::trace::Var;
 use evenkeel_ir::EpsKind;
@@ -63,6 +64,6 @@ impl Module for RmsNorm {
             Some(gain) => y * gain,
             None => y,
         };
-        self.bias.as_ref().map_or(y, |bias| y + bias)
+        affine(y, None, self.bias.as_ref(), None)
     }
 }

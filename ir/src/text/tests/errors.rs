@@ -123,11 +123,15 @@ fn sizes_beyond_the_limits_are_refused() {
     );
     refused(
         &format!("return slice axis=1 length=2 stride={huge} x"),
-        "t:3:8: the size of an axis is larger than the limit of 72057594037927936",
+        "t:3:8: slice: 2 elements from 0 by 18446744073709551615 do not fit axis 1 of f32[N,4]",
     );
     refused(
         &format!("return pad axis=1 low={huge} x"),
-        "t:3:8: the size of an axis is larger than the limit of 72057594037927936",
+        "t:3:8: the number of elements is larger than the limit of 72057594037927936",
+    );
+    refused(
+        &format!("return pad axis=1 interior={huge} x"),
+        "t:3:8: the interior padding is larger than the limit of 72057594037927936",
     );
     refused(
         "return reshape [N^60,N^60] x",
