@@ -1,6 +1,7 @@
 //! The integration tests, in one binary: a module per subject.
 
 mod allocation;
+mod cli;
 mod concurrency;
 mod derivatives;
 mod errors;
