@@ -243,7 +243,7 @@ fn programs_and_tensors_that_do_not_fit() {
         x.rows(1..3).unwrap_err(),
         evenkeel::data::batches(&x, &Tensor::zeros(DType::I64, &[3]), 1, 0, 0).unwrap_err(),
     ];
-    insta::assert_snapshot!(messages("runtime/src/error.rs", "RuntimeError", &["Code"], &errors));
+    insta::assert_snapshot!(messages("runtime/src/error.rs", "RuntimeError", &["Code", "Machine"], &errors));
 }
 
 /// A folder of a test, deleted in the end; messages are shown relative to it.

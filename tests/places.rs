@@ -61,6 +61,16 @@ fn a_value_captured_by_a_custom_derivative_is_reported_where_that_is_made() {
 }
 
 #[test]
+fn a_derivative_of_a_poisoned_value_reports_what_poisoned_it() {
+    faults(|x, y, _| {
+        let called: Result<Var, Error> = grad(|x: Var| x.sum(1).sum_all()).wrt(0).call(&[x + y]);
+        let Err(Error::Trace(error)) = called else { panic!("a poisoned argument is an error") };
+        assert!(error.to_string().starts_with("add: shapes do not fit"), "{error}");
+        assert_eq!(error.faults.len(), 1);
+    });
+}
+
+#[test]
 fn inputs_and_results_have_names_of_their_own() {
     let error = trace(&[("x", f32s(&[])), ("x", f32s(&[]))], |v| vec![("y", v[0]), ("y", v[1])]).unwrap_err();
     let named = |what: &'static str, name: &str| Fault::Name { what, name: name.into() };

@@ -14,6 +14,12 @@ pub enum RuntimeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A processor that machine code is not made for.
+    #[error("this machine cannot run compiled code, which needs {needed}; the interpreter can")]
+    Machine {
+        /// The processors that can.
+        needed: &'static str,
+    },
     /// Wrong number of arguments, or arguments of wrong types.
     #[error(transparent)]
     Arguments(#[from] EvalError),

@@ -67,8 +67,12 @@ impl Executable {
     /// Loads a program for a number of threads.
     ///
     /// # Errors
-    /// No executable memory; a number of threads that is not from 1 to 1024.
+    /// No executable memory; a processor that compiled code is not made for; a number of threads
+    /// that is not from 1 to 1024.
     pub fn load(program: Program, threads: usize) -> Result<Executable, RuntimeError> {
+        if !runs_machine_code() {
+            return Err(RuntimeError::Machine { needed: "x86-64 with SSE4.1, or 64-bit Arm" });
+        }
         let threads = Gang::checked("threads", threads)?;
         let code = CodeMap::load(program.codes.iter().map(|code| &code.bytes[..]))?;
         let mut updated_by = vec![None; program.outputs.len()];
@@ -358,6 +362,14 @@ impl Executable {
         // from the operands, and panels are disjoint.
         unsafe { gemm::product(product.dtype, out, lhs, rhs) };
     }
+}
+
+/// The floor of what the compiler emits.
+fn runs_machine_code() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::is_x86_feature_detected!("sse4.1");
+    #[cfg(not(target_arch = "x86_64"))]
+    cfg!(target_arch = "aarch64")
 }
 
 /// How many panels of rows pay: one per thread, if each has enough to do.

@@ -115,10 +115,14 @@ impl<A, F: Function<A>, L: Tree<Leaf = usize>> Derivative<A, F, L> {
     /// differentiated again. Values from outside must be arguments of the closure.
     ///
     /// # Errors
-    /// As [`run`](Derivative::run).
+    /// As [`run`](Derivative::run); the faults of the running trace so far when an argument came out
+    /// of one.
     #[track_caller]
     pub fn call(&self, arguments: &[Var]) -> Result<L::With<Var>, Error> {
         let place = Place::caller();
+        if arguments.iter().any(|var| var.ty_at("call", place).is_none()) {
+            return Err(trace::faults().into());
+        }
         let own = F::ARGUMENTS.min(arguments.len());
         let types: Vec<TensorType> = arguments[..own].iter().map(|var| var.ty()).collect();
         let (graph, _) = trace_function(&self.function, &types, true)?;

@@ -274,6 +274,11 @@ pub(crate) fn fault(fault: Fault, place: Place) -> Var {
     with(|context| context.fault(fault, place)).unwrap_or(Var::POISONED)
 }
 
+/// The faults of the running trace so far.
+pub(crate) fn faults() -> TraceError {
+    TraceError { faults: with(|context| context.faults.clone()).unwrap_or_default() }
+}
+
 /// Records a closure over values of these types as a graph with inputs of these names.
 ///
 /// # Errors
