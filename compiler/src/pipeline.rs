@@ -7,6 +7,7 @@ use crate::expand::expand;
 use crate::fuse::{Class, Fusion, fuse};
 use crate::plan::{Plan, Planned, plan};
 use crate::report::{Bytes, KernelReport, Report};
+use crate::rewrite::{Simplified, simplify};
 use crate::schedule::schedule;
 use evenkeel_ir::kernel::{Kernel, Role};
 use evenkeel_ir::program::{Buffer, Code, Program, Step};
@@ -21,11 +22,13 @@ pub struct Options {
     pub updates: Vec<(usize, usize)>,
     /// Fuse ops into kernels; without it every op is a kernel of its own.
     pub fuse: bool,
+    /// Rewrite scopes to cheaper expressions ([`simplify`]).
+    pub rewrite: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { updates: Vec::new(), fuse: true }
+        Options { updates: Vec::new(), fuse: true, rewrite: true }
     }
 }
 
@@ -38,7 +41,7 @@ pub struct Compiled {
     pub report: Report,
 }
 
-/// Compiles a graph: expand, fuse, plan, emit.
+/// Compiles a graph: rewrite, expand, fuse, plan, emit.
 ///
 /// The program depends on graph, target and options only.
 ///
@@ -47,7 +50,9 @@ pub struct Compiled {
 pub fn compile(graph: &Graph, target: &Target, options: &Options) -> Result<Compiled, CompileError> {
     let mut clock = Clock::start();
     check(graph)?;
-    let expanded = verified("expand", expand(graph))?;
+    let rewritten = if options.rewrite { simplify(graph)? } else { Simplified::unchanged(graph) };
+    clock.stage("rewrite");
+    let expanded = verified("expand", expand(&rewritten.graph))?;
     clock.stage("expand");
     let fusion = fuse(&expanded, options.fuse);
     clock.stage("fuse");
@@ -57,7 +62,8 @@ pub fn compile(graph: &Graph, target: &Target, options: &Options) -> Result<Comp
     let report = attach(&mut program, &kernels, emitted, target, refusals(&expanded, &fusion));
     clock.stage("emit");
     let unfused_bytes = unfused_bytes(&expanded, &fusion);
-    Ok(Compiled { program, report: Report { stages: clock.stages, unfused_bytes, ..report } })
+    let simplified = rewritten.scopes.iter().map(ToString::to_string).collect();
+    Ok(Compiled { program, report: Report { stages: clock.stages, simplified, unfused_bytes, ..report } })
 }
 
 /// Bytes of the operands and results of every op that is part of a kernel.
