@@ -5,6 +5,7 @@ mod concurrency;
 mod derivatives;
 mod generate;
 mod kernels;
+mod layers;
 mod oracle;
 mod parameters;
 mod random_graphs;
