@@ -6,7 +6,7 @@
 #[path = "common/mlp.rs"]
 mod mlp;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use evenkeel::host::host_target;
 use evenkeel::prelude::*;
 use evenkeel::session::grad_graph;
@@ -59,7 +59,7 @@ fn stages(c: &mut Criterion) {
     group.bench_function("expand to emit", |b| b.iter(|| compile(black_box(&graph), &target, &options)));
     let program = compile(&graph, &target, &options).expect("it compiles").program;
     group.bench_function("load", |b| {
-        b.iter_batched(|| program.clone(), |p| Executable::load(p, 1), criterion::BatchSize::SmallInput);
+        b.iter_batched(|| program.clone(), |p| Executable::load(p, 1), BatchSize::SmallInput);
     });
     group.finish();
 }
@@ -69,7 +69,7 @@ fn train_step(c: &mut Criterion) {
     let batch = mlp::batch();
     let mut group = c.benchmark_group("compile digits training step");
     for threads in [1, 2] {
-        group.bench_function(format!("{threads} threads"), |b| b.iter(|| mlp::step(&batch, threads)));
+        group.bench_function(BenchmarkId::new("threads", threads), |b| b.iter(|| mlp::step(&batch, threads)));
     }
     group.finish();
 }

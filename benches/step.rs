@@ -5,7 +5,7 @@
 #[path = "common/mlp.rs"]
 mod mlp;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 fn digits(c: &mut Criterion) {
     let batch = mlp::batch();
@@ -13,9 +13,8 @@ fn digits(c: &mut Criterion) {
     group.throughput(Throughput::Elements(batch.1.len() as u64));
     for threads in [1, 2] {
         let mut step = mlp::step(&batch, threads);
-        let run = || step.run((&batch.0, &batch.1)).and_then(|output| output.loss()).expect("a finite loss");
-        let mut run = run;
-        group.bench_function(format!("{threads} threads"), |b| b.iter(&mut run));
+        let mut run = || step.run((&batch.0, &batch.1)).and_then(|output| output.loss());
+        group.bench_function(BenchmarkId::new("threads", threads), |b| b.iter(&mut run));
     }
     group.finish();
 }

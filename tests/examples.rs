@@ -1,6 +1,7 @@
 //! The examples run, print what they promise, and stay short.
 
 use crate::cargo::{cargo, output, profile_folder};
+use std::env::consts::EXE_EXTENSION;
 use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
@@ -15,7 +16,8 @@ static BUILT: LazyLock<()> = LazyLock::new(|| {
 /// What an example prints.
 fn run(name: &str) -> String {
     LazyLock::force(&BUILT);
-    output(&mut Command::new(profile_folder().join("examples").join(name)))
+    let program = profile_folder().join("examples").join(name).with_extension(EXE_EXTENSION);
+    output(&mut Command::new(program))
 }
 
 /// The number after a text, in the last line that holds it.
