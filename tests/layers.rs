@@ -357,6 +357,43 @@ fn activations_of_every_kind_and_parameter() {
 }
 
 #[test]
+fn activations_take_the_lower_branch_at_kinks_and_stay_finite_far_out() {
+    let far = [0.0, 1e4, -1e4];
+    // kind, values and slopes at 0, 1e4 and -1e4
+    let rows = [
+        (json!({"kind": "relu"}), [0.0, 1e4, 0.0], [0.0, 1.0, 0.0]),
+        (json!({"kind": "relu2"}), [0.0, 1e8, 0.0], [0.0, 2e4, 0.0]),
+        (json!({"kind": "leaky_relu", "slope": 0.2}), [0.0, 1e4, -2e3], [0.2, 1.0, 0.2]),
+        (json!({"kind": "elu", "alpha": 0.7}), [0.0, 1e4, -0.7], [0.7, 1.0, 0.0]),
+        (json!({"kind": "celu", "alpha": 2.0}), [0.0, 1e4, -2.0], [1.0, 1.0, 0.0]),
+        (json!({"kind": "softplus", "beta": 0.5}), [4f64.ln(), 1e4, 0.0], [0.5, 1.0, 0.0]),
+        (json!({"kind": "swish", "beta": 2.0}), [0.0, 1e4, 0.0], [0.5, 1.0, 0.0]),
+        (
+            json!({"kind": "softsign"}),
+            [0.0, 1e4 / 10001.0, -1e4 / 10001.0],
+            [1.0, 1.0 / 10001f64.powi(2), 1.0 / 10001f64.powi(2)],
+        ),
+        (json!({"kind": "tanhshrink"}), [0.0, 9999.0, -9999.0], [0.0, 1.0, 1.0]),
+    ];
+    let tensor = |name: &str, data: &[f64]| json!({name: {"shape": [3], "data": data}});
+    let case = |(attrs, y, slopes): (Value, [f64; 3], [f64; 3])| {
+        let step = json!({
+            "in": tensor("x", &far),
+            "out": tensor("y", &y),
+            "cotangent": tensor("y", &[1.0; 3]),
+            "grad": tensor("x", &slopes),
+        });
+        json!({"name": attrs.to_string(), "attrs": attrs, "steps": [step]})
+    };
+    let cases: Vec<Value> = rows.into_iter().map(case).collect();
+    let file = json!({"schema": "evenkeel.vectors.v1", "layer": "activations", "cases": cases});
+    for (machine, precision) in MACHINES {
+        let failed = failures(&played("far_out", &file, machine, precision));
+        assert!(failed.is_empty(), "{machine:?} {precision:?}\n{}", failed.join("\n"));
+    }
+}
+
+#[test]
 fn softmax_and_cross_entropy_over_any_axis() {
     let mut cases = Vec::new();
     for (k, x) in

@@ -29,6 +29,11 @@ const fn with(name: &'static str, parameter: &'static str, default: f64, apply: 
     Kind { name, parameter: Some((parameter, default)), apply }
 }
 
+/// `x` where it is not positive, with slope 1 at 0, where `min(x, 0)` has one half.
+fn below(x: Var) -> Var {
+    x.gt(0.0).select(0.0, x)
+}
+
 #[rustfmt::skip]
 const KINDS: &[Kind] = &[
     plain("identity",     |x, _| x),
@@ -42,8 +47,8 @@ const KINDS: &[Kind] = &[
     with("swish",      "beta",  1.0,  |x, beta| x * (x * beta).sigmoid()),
     with("softplus",   "beta",  1.0,  |x, beta| (x * beta).softplus() / beta),
     with("leaky_relu", "slope", 0.01, |x, slope| x.gt(0.0).select(x, x * slope)),
-    with("elu",        "alpha", 1.0,  |x, alpha| x.gt(0.0).select(x, x.min(0.0).expm1() * alpha)),
-    with("celu",       "alpha", 1.0,  |x, alpha| x.gt(0.0).select(x, (x.min(0.0) / alpha).expm1() * alpha)),
+    with("elu",        "alpha", 1.0,  |x, alpha| x.gt(0.0).select(x, below(x).expm1() * alpha)),
+    with("celu",       "alpha", 1.0,  |x, alpha| x.gt(0.0).select(x, (below(x) / alpha).expm1() * alpha)),
 ];
 
 /// The function that a case's attributes describe.
