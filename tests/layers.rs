@@ -271,6 +271,8 @@ fn layer_norm_over_any_axes_with_either_parameter() {
         any(json!({"naxes": 3, "eps": 0.1}), &[2, 3, 2, 5], AFFINE),
         any(json!({"naxes": 2}), &[3, 5], AFFINE),
         any(json!({"eps": 0}), &[4, 8], AFFINE),
+        any(json!({}), &[2, 131], AFFINE),
+        any(json!({"naxes": 2}), &[1, 19, 13], AFFINE),
     ];
     agrees(&Further { layer: "layer_norm", formula: formulas::layer_norm, cases });
 }
@@ -287,6 +289,7 @@ fn rms_norm_with_every_combination_of_attributes() {
         }
     }
     cases.push((json!({}), vec![4, 6], AFFINE, Mode::Any));
+    cases.push((json!({"partial": 0.51}), vec![2, 131], AFFINE, Mode::Any));
     agrees(&Further { layer: "rms_norm", formula: formulas::rms_norm, cases });
 }
 
@@ -301,6 +304,7 @@ fn group_norm_of_any_rank_and_number_of_groups() {
         any(json!({"groups": 5}), &[2, 5, 3, 3], AFFINE),
         any(json!({"groups": 2}), &[2, 4, 2, 3, 2], AFFINE),
         any(json!({}), &[1, 64, 3], AFFINE),
+        any(json!({"groups": 3}), &[2, 3, 67], AFFINE),
     ];
     agrees(&Further { layer: "group_norm", formula: formulas::group_norm, cases });
 }
@@ -316,6 +320,7 @@ fn batch_norm_of_any_rank_over_several_steps() {
         (json!({"momentum": null, "unbiased_running": false}), vec![2, 1, 9], &[], Mode::Train(3)),
         (json!({"momentum": 0.0}), vec![4, 4], &[], Mode::Train(1)),
         (json!({}), vec![1, 3, 11], AFFINE, Mode::Train(1)),
+        (json!({}), vec![37, 5], AFFINE, Mode::Train(2)),
         (json!({"momentum": 0.1, "eps": 1e-3}), vec![1, 3], AFFINE, Mode::Eval),
         (json!({"unbiased_running": true}), vec![2, 3, 4], &["gamma"], Mode::Eval),
         (json!({"momentum": null}), vec![2, 3, 2, 1, 3], &["beta"], Mode::Eval),
@@ -409,5 +414,7 @@ fn softmax_and_cross_entropy_over_any_axis() {
     cases.push((json!({"kind": "log_softmax"}), vec![4, 9], &[], Mode::Any));
     cases.push((json!({"kind": "cross_entropy", "smoothing": 1.0}), vec![3, 6], &["target"], Mode::Any));
     cases.push((json!({}), vec![5], &["target"], Mode::Any));
+    cases.push((json!({"smoothing": 0.1}), vec![3, 37], &["target"], Mode::Any));
+    cases.push((json!({"axis": 0}), vec![41, 3], &[], Mode::Any));
     agrees(&Further { layer: "softmax_losses", formula: formulas::softmax_losses, cases });
 }
