@@ -1,11 +1,15 @@
 //! The integration tests, in one binary: a module per subject.
 
 mod allocation;
+mod cargo;
 mod concurrency;
 mod derivatives;
+mod examples;
 mod generate;
 mod kernels;
+mod layers;
 mod oracle;
+mod outside;
 mod parameters;
 mod random_graphs;
 mod recognition;

@@ -5,7 +5,8 @@
 //! `learning_rate`. Outputs: what the step reports (loss, metrics, taps), [`NONFINITE`], the
 //! gradient's norm, and the new value of everything that changes.
 //!
-//! Invariant: when the loss or a gradient is not finite, every new value is the old one.
+//! Invariant: when the loss, a gradient or a new state is not finite, every new value is the old
+//! one.
 //!
 //! Start at [`step_graph`].
 
@@ -15,7 +16,7 @@ use crate::session::traced::Forward;
 use evenkeel_compiler::grad::{GradError, backward, inline};
 use evenkeel_ir::{Axes, DType, Graph, GraphBuilder, Op, TensorType, Value};
 
-/// Name of the output that counts non-finite elements of the loss and the gradients.
+/// Name of the output that counts non-finite elements of the loss, the gradients and new states.
 pub(crate) const NONFINITE: &str = "nonfinite";
 /// Name of the output with the norm of all gradients, before clipping.
 pub(crate) const GRADIENT_NORM: &str = "gradient_norm";
@@ -34,7 +35,7 @@ pub(crate) struct StepGraph {
     pub(crate) replaced: Vec<bool>,
     /// Outputs that are new values of inputs, as `(output, input)`; the last ones.
     pub(crate) updates: Vec<(usize, usize)>,
-    /// The loss and the gradients: what must be finite.
+    /// The loss, the gradients and new states: what must be finite.
     pub(crate) watched: Vec<Value>,
 }
 
@@ -57,7 +58,9 @@ pub(crate) fn step_graph(
     let gradients = step.gradients(&map)?;
     step.b.set_provenance(Default::default());
     let norm = step.norm(&gradients);
-    let watched: Vec<Value> = std::iter::once(outputs[0].1).chain(gradients.iter().copied()).collect();
+    let states = outputs[forward.reported..].iter().map(|(_, state)| *state);
+    let mut watched: Vec<Value> = std::iter::once(outputs[0].1).chain(gradients.iter().copied()).collect();
+    watched.extend(states.filter(|state| step.b.ty(*state).dtype.is_float()));
     let mut bad = step.nonfinite(&watched);
     let gradients = match clip_norm {
         Some(limit) => {
@@ -156,7 +159,7 @@ impl Builder<'_> {
         self.b.sqrt(sum)
     }
 
-    /// How many elements of the loss and the gradients are not finite.
+    /// How many elements of these values are not finite.
     fn nonfinite(&mut self, watched: &[Value]) -> Value {
         let term = |step: &mut Self, x: Value| {
             let bad = step.b.nonfinite(x);

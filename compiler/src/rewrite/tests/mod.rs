@@ -7,6 +7,7 @@ use super::spelling;
 use spellings::{ACTIVATIONS, NEAR_MISSES, NORMS, STATISTICS};
 mod derived;
 mod proofs;
+mod rows;
 mod spellings;
 
 use crate::grad::inline;
