@@ -3,6 +3,7 @@
 mod allocation;
 mod concurrency;
 mod derivatives;
+mod element_types;
 mod generate;
 mod kernels;
 mod oracle;
