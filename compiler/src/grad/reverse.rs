@@ -13,7 +13,8 @@ pub struct Backward {
     pub gradients: Vec<Value>,
     /// Which requested values no seed depends on.
     pub unreached: Vec<bool>,
-    /// New state of every `custom_vjp` that ran, by its node in the differentiated graph.
+    /// New state of every `custom_vjp` that ran, by its node in the differentiated graph, in
+    /// order.
     pub states: Vec<(NodeId, Vec<Value>)>,
 }
 
@@ -44,6 +45,8 @@ pub fn backward(
     for id in (0..graph.nodes().len() as u32).rev().map(NodeId) {
         pass.visit(b, id)?;
     }
+    // the pass runs backwards; within a call the order is that of its body
+    pass.states.sort_by_key(|(id, _)| *id);
     let mut result = Backward { states: pass.states, ..Backward::default() };
     for &value in wrt {
         let cotangent = pass.cotangents.get(&value).copied();
@@ -67,15 +70,26 @@ pub(super) fn zeros_like(b: &mut GraphBuilder, like: Value) -> Value {
     b.stretch_like(zero, like)
 }
 
-/// Nodes that depend on `wrt`; a stopped gradient ends the dependence.
+/// Nodes that depend on `wrt`, and those that need their cotangent to update state; a stopped
+/// gradient ends the dependence.
 fn active(graph: &Graph, wrt: &[Value]) -> Vec<bool> {
     let mut active = vec![false; graph.nodes().len()];
     for (id, node) in graph.iter() {
         let requested = wrt.iter().any(|value| value.node == id);
         let inherits = node.inputs.iter().any(|v| active[v.node.0 as usize]);
-        active[id.0 as usize] = requested || (inherits && node.op != Op::StopGradient);
+        let inherits = inherits && node.op != Op::StopGradient;
+        active[id.0 as usize] = requested || inherits || updates_state(&node.op);
     }
     active
+}
+
+/// Does the reverse of this op give new state?
+fn updates_state(op: &Op) -> bool {
+    match op {
+        Op::CustomVjp(custom) => custom.backward.0.outputs().len() > custom.differentiable as usize,
+        Op::Call(callee) => callee.0.nodes().iter().any(|node| updates_state(&node.op)),
+        _ => false,
+    }
 }
 
 struct Pass<'a> {
@@ -273,7 +287,7 @@ pub(super) fn input_value(graph: &Graph, index: usize) -> Value {
 }
 
 /// An error inside a body is reported at the node that stands for it.
-fn relocate(error: GradError, graph: &Graph, id: NodeId) -> GradError {
+pub(super) fn relocate(error: GradError, graph: &Graph, id: NodeId) -> GradError {
     match error {
         GradError::NotDifferentiable { op, operand, place: None, .. } => {
             let from = graph.provenance(id);
