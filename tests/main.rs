@@ -2,6 +2,7 @@
 
 mod allocation;
 mod concurrency;
+mod contract;
 mod derivatives;
 mod element_types;
 mod generate;

@@ -4,7 +4,7 @@ use crate::emit::clif::Generator;
 use crate::emit::{EmitError, Emitted};
 use crate::error::CompileError;
 use crate::expand::expand;
-use crate::fuse::{Class, Fusion, fuse};
+use crate::fuse::{Class, Fusion, fuse, taps};
 use crate::plan::{Plan, Planned, plan};
 use crate::report::{Bytes, KernelReport, Report};
 use crate::schedule::schedule;
@@ -21,11 +21,13 @@ pub struct Options {
     pub updates: Vec<(usize, usize)>,
     /// Fuse ops into kernels; without it every op is a kernel of its own.
     pub fuse: bool,
+    /// Outputs that are there to be looked at; the report says what fusion they prevent.
+    pub taps: Vec<usize>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { updates: Vec::new(), fuse: true }
+        Options { updates: Vec::new(), fuse: true, taps: Vec::new() }
     }
 }
 
@@ -54,7 +56,7 @@ pub fn compile(graph: &Graph, target: &Target, options: &Options) -> Result<Comp
     let Plan { mut program, kernels } = plan(&expanded, &fusion, &options.updates);
     clock.stage("lower and plan");
     let emitted = emit_all(&kernels, target)?;
-    let report = attach(&mut program, &kernels, emitted, target, refusals(&expanded, &fusion));
+    let report = attach(&mut program, &kernels, emitted, target, refusals(&expanded, &fusion, &options.taps));
     clock.stage("emit");
     let unfused_bytes = unfused_bytes(&expanded, &fusion);
     Ok(Compiled { program, report: Report { stages: clock.stages, unfused_bytes, ..report } })
@@ -110,9 +112,9 @@ fn check(graph: &Graph) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// Refused fusions of ops that the user wrote, each line once.
-fn refusals(graph: &Graph, fusion: &Fusion) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
+/// Refused fusions of ops that the user wrote and fusions that taps prevent, each line once.
+fn refusals(graph: &Graph, fusion: &Fusion, tapped: &[usize]) -> Vec<String> {
+    let mut lines: Vec<String> = taps(graph, fusion, tapped);
     for (id, reason) in &fusion.refusals {
         let from = graph.provenance(*id);
         let Some(place) = from.place else { continue };
