@@ -11,6 +11,7 @@ mod oracle;
 mod parameters;
 mod random_graphs;
 mod recognition;
+mod steps;
 mod structure;
 mod targets;
 mod tidy;
