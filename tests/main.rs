@@ -5,6 +5,7 @@ mod concurrency;
 mod contract;
 mod derivatives;
 mod element_types;
+mod functional;
 mod generate;
 mod kernels;
 mod oracle;

@@ -13,7 +13,8 @@ use std::sync::Arc;
 ///   in order and of the same types; it may leave out the last ones, which then get none.
 ///
 /// Neither may use values from outside: pass them as arguments. Both are traced now; mistakes in
-/// them are reported with those of the running trace. Forward mode through it is an error.
+/// them are reported with those of the running trace. Higher orders differentiate `backward`, and
+/// residuals by what computes them. Forward mode through the result is an error.
 ///
 /// # Examples
 /// ```

@@ -2,9 +2,9 @@
 
 use super::reverse::{input_value, reduce_cotangent, relocate, zeros_like};
 use super::{GradError, body, inline, not_differentiable, scaled};
-use evenkeel_ir::op::Derivative;
-use evenkeel_ir::{Graph, GraphBuilder, NodeId, Op, Value};
-use std::collections::HashMap;
+use evenkeel_ir::op::{CustomVjp, Derivative};
+use evenkeel_ir::{Graph, GraphBuilder, Node, NodeId, Op, Value};
+use std::collections::{HashMap, HashSet};
 
 /// Tangents of `wanted`, given tangents of inputs (or any values) of a graph.
 ///
@@ -38,17 +38,19 @@ fn active(graph: &Graph, seeded: &[NodeId]) -> Vec<bool> {
     active
 }
 
-/// Nodes whose tangent reaches a wanted value: on the way are floats only, and no stopped gradient.
-fn needed(graph: &Graph, wanted: &[Value]) -> Vec<bool> {
-    let mut needed = vec![false; graph.nodes().len()];
-    wanted.iter().for_each(|v| needed[v.node.0 as usize] = true);
+/// Values whose tangent reaches a wanted one: on the way are floats only, and no stopped gradient.
+fn needed(graph: &Graph, wanted: &[Value]) -> HashSet<Value> {
+    let mut needed: HashSet<Value> = wanted.iter().copied().collect();
     for (id, node) in graph.iter().rev() {
-        if needed[id.0 as usize] && node.op != Op::StopGradient {
-            let floats = node.inputs.iter().filter(|v| graph.ty(**v).dtype.is_float());
-            floats.for_each(|v| needed[v.node.0 as usize] = true);
+        if node.op != Op::StopGradient && results(node, id).any(|v| needed.contains(&v)) {
+            needed.extend(node.inputs.iter().filter(|v| graph.ty(**v).dtype.is_float()));
         }
     }
     needed
+}
+
+fn results(node: &Node, id: NodeId) -> impl Iterator<Item = Value> + use<> {
+    (0..node.types.len() as u32).map(move |result| Value { node: id, result })
 }
 
 struct Pass<'a> {
@@ -63,10 +65,13 @@ impl Pass<'_> {
         let graph = self.graph;
         let needed = needed(graph, wanted);
         for (id, node) in graph.iter() {
-            let passes = !node.inputs.is_empty() && node.op != Op::StopGradient;
-            if passes && needed[id.0 as usize] && self.active[id.0 as usize] {
+            let passes = !node.inputs.is_empty() && node.op != Op::StopGradient && self.active[id.0 as usize];
+            if passes && results(node, id).any(|v| needed.contains(&v)) {
                 b.set_provenance(graph.provenance(id).clone());
-                self.push(b, id)?;
+                match &node.op {
+                    Op::CustomVjp(custom) => self.custom(b, id, custom, &needed)?,
+                    _ => self.push(b, id, &needed)?,
+                }
             }
         }
         Ok(())
@@ -80,14 +85,10 @@ impl Pass<'_> {
         self.tangents.get(&v).copied().unwrap_or_else(|| zeros_like(b, self.value(v)))
     }
 
-    fn push(&mut self, b: &mut GraphBuilder, id: NodeId) -> Result<(), GradError> {
+    fn push(&mut self, b: &mut GraphBuilder, id: NodeId, needed: &HashSet<Value>) -> Result<(), GradError> {
         let node = self.graph.node(id);
-        if let Op::CustomVjp(_) = node.op {
-            let from = self.graph.provenance(id);
-            return Err(GradError::ForwardOfCustomVjp { place: from.place, path: from.path.clone() });
-        }
         if let Some(body) = body(self.graph, node) {
-            return self.nested(b, id, &body);
+            return self.nested(b, id, &body, needed);
         }
         let (result, first) = (Value { node: id, result: 0 }, node.inputs[0]);
         let from_discrete = matches!(node.op, Op::Cast(_)) && !self.graph.ty(first).dtype.is_float();
@@ -106,8 +107,30 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// Refuses results, which have a reverse only; residuals, which a graph of gradients reads,
+    /// have the derivative of what computes them.
+    fn custom(
+        &mut self,
+        b: &mut GraphBuilder,
+        id: NodeId,
+        custom: &CustomVjp,
+        needed: &HashSet<Value>,
+    ) -> Result<(), GradError> {
+        if (0..custom.results).any(|result| needed.contains(&Value { node: id, result })) {
+            let from = self.graph.provenance(id);
+            return Err(GradError::ForwardOfCustomVjp { place: from.place, path: from.path.clone() });
+        }
+        self.nested(b, id, &custom.forward.0, needed)
+    }
+
     /// Runs through a called graph or the decomposition of a composite.
-    fn nested(&mut self, b: &mut GraphBuilder, id: NodeId, body: &Graph) -> Result<(), GradError> {
+    fn nested(
+        &mut self,
+        b: &mut GraphBuilder,
+        id: NodeId,
+        body: &Graph,
+        needed: &HashSet<Value>,
+    ) -> Result<(), GradError> {
         let inputs = &self.graph.node(id).inputs;
         let operands: Vec<Value> = inputs.iter().map(|&v| self.value(v)).collect();
         let map = inline(b, body, &operands);
@@ -116,10 +139,12 @@ impl Pass<'_> {
         let seeded = places().filter(|(_, v)| self.active[v.node.0 as usize]).map(|(own, _)| own.node);
         let active = active(body, &seeded.collect::<Vec<_>>());
         let mut inner = Pass { graph: body, map: &map, tangents, active };
-        let outputs: Vec<Value> = body.outputs().iter().map(|(_, v)| *v).collect();
-        inner.run(b, &outputs).map_err(|error| relocate(error, self.graph, id))?;
         let results = (0..).map(|result| Value { node: id, result });
-        let reached = results.zip(&outputs).filter_map(|(own, v)| Some((own, *inner.tangents.get(v)?)));
+        let outputs = results.zip(body.outputs()).filter(|(own, _)| needed.contains(own));
+        let (own, outputs): (Vec<Value>, Vec<Value>) = outputs.map(|(own, (_, v))| (own, *v)).unzip();
+        inner.run(b, &outputs).map_err(|error| relocate(error, self.graph, id))?;
+        let reached =
+            own.into_iter().zip(outputs).filter_map(|(own, v)| Some((own, *inner.tangents.get(&v)?)));
         self.tangents.extend(reached);
         Ok(())
     }
