@@ -8,6 +8,15 @@ use std::fmt;
 ///
 /// Rust's `if` cannot look into it; use [`Var::select`]. `Debug` prints its type, module
 /// path and source place.
+///
+/// ```compile_fail,E0308
+/// # use evenkeel::prelude::*;
+/// fn rectified(x: Var) -> Var { if x.gt(0.0) { x } else { x * 0.0 } }
+/// ```
+/// ```
+/// # use evenkeel::prelude::*;
+/// fn rectified(x: Var) -> Var { x.gt(0.0).select(x, 0.0) }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Var {
     trace: u64,
