@@ -4,7 +4,7 @@ use crate::emit::clif::Generator;
 use crate::emit::{EmitError, Emitted};
 use crate::error::CompileError;
 use crate::expand::expand;
-use crate::fuse::{Class, Fusion, fuse};
+use crate::fuse::{Class, Fusion, fuse, taps};
 use crate::plan::{Plan, Planned, plan};
 use crate::report::{Bytes, KernelReport, Report};
 use crate::rewrite::{Simplified, simplify};
@@ -24,11 +24,13 @@ pub struct Options {
     pub fuse: bool,
     /// Rewrite scopes to cheaper expressions ([`simplify`]).
     pub rewrite: bool,
+    /// Outputs that are there to be looked at; the report says what fusion they prevent.
+    pub taps: Vec<usize>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { updates: Vec::new(), fuse: true, rewrite: true }
+        Options { updates: Vec::new(), fuse: true, rewrite: true, taps: Vec::new() }
     }
 }
 
@@ -59,7 +61,7 @@ pub fn compile(graph: &Graph, target: &Target, options: &Options) -> Result<Comp
     let Plan { mut program, kernels } = plan(&expanded, &fusion, &options.updates);
     clock.stage("lower and plan");
     let emitted = emit_all(&kernels, target)?;
-    let report = attach(&mut program, &kernels, emitted, target, refusals(&expanded, &fusion));
+    let report = attach(&mut program, &kernels, emitted, target, refusals(&expanded, &fusion, &options.taps));
     clock.stage("emit");
     let unfused_bytes = unfused_bytes(&expanded, &fusion);
     let simplified = rewritten.scopes.iter().map(ToString::to_string).collect();
@@ -116,9 +118,9 @@ fn check(graph: &Graph) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// Refused fusions of ops that the user wrote, each line once.
-fn refusals(graph: &Graph, fusion: &Fusion) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
+/// Refused fusions of ops that the user wrote and fusions that taps prevent, each line once.
+fn refusals(graph: &Graph, fusion: &Fusion, tapped: &[usize]) -> Vec<String> {
+    let mut lines: Vec<String> = taps(graph, fusion, tapped);
     for (id, reason) in &fusion.refusals {
         let from = graph.provenance(*id);
         let Some(place) = from.place else { continue };

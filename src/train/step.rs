@@ -141,6 +141,22 @@ impl<M: Parameters> Step<M> {
         self.pace.step
     }
 
+    /// The learning rate that the schedule scales.
+    pub fn learning_rate(&self) -> f64 {
+        self.pace.learning_rate
+    }
+
+    /// Another learning rate from the next step on, for schedules of your own; nothing is
+    /// compiled again. It is not part of the saved training state.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.pace.learning_rate = learning_rate;
+    }
+
+    /// Another seed of random ops from the next step on.
+    pub fn set_seed(&mut self, seed: i64) {
+        self.pace.seed = seed;
+    }
+
     /// What the compiler made of the step.
     pub fn explain(&self) -> String {
         self.engine.to_string()

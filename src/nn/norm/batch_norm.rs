@@ -1,7 +1,7 @@
 //! Batch normalization. Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
 
 use crate::nn::{Module, Param, Parameters, State};
-use crate::trace::{Mode, Var, mode};
+use crate::trace::{Mode, Var, enter, mode};
 use evenkeel_ir::Extent;
 use evenkeel_ir::op::UnaryMethods;
 
@@ -103,6 +103,7 @@ pub(super) fn per_channel(x: Var, value: Var) -> Var {
 impl Module for BatchNorm {
     #[track_caller]
     fn forward(&self, x: Var) -> Var {
+        let _module = enter(self);
         let y = match mode() {
             Mode::Train => self.normalized_by_batch(x),
             Mode::Eval => self.normalized_by_history(x),

@@ -16,6 +16,8 @@ const NODE: f64 = 2e-3;
 const REDUCTION: f64 = 0.5;
 /// Cost of a sweep over the row.
 const SWEEP: f64 = 0.3;
+/// Cost of a kernel of its own.
+const LAUNCH: f64 = 1.0;
 /// Cost of a sum that loses digits.
 const HAZARD: f64 = 1e3;
 
@@ -36,10 +38,11 @@ impl Model for Volume {
         let axes = operands.iter().chain([&class]).fold(0, |axes, id| axes | mask(id));
         let share = volume(normalizer, axes) / space_volume(classes);
         let reduction = if is_reduction(*head) { REDUCTION } else { 0.0 };
+        let launch = if needs_kernel(classes, class, *head) { LAUNCH } else { 0.0 };
         let hazard =
             !self.approximate && !self.trusted.contains(term) && loses_digits(classes, *head, operands);
         let penalty = if hazard { HAZARD } else { 0.0 };
-        flops(*head) * share + reduction + NODE + penalty
+        flops(*head) * share + reduction + launch + NODE + penalty
     }
 
     fn sweeps(&self, term: &Term) -> u32 {
@@ -99,6 +102,20 @@ fn flops(head: Head) -> f64 {
             Composite::ArgMax => 1.0,
         },
     }
+}
+
+/// True for arithmetic on parameters alone: no kernel of the region computes it on its way.
+fn needs_kernel(classes: &Classes, class: Id, head: Head) -> bool {
+    let normalizer = &classes.analysis.reader.normalizer;
+    let Some(form) = classes[class].data.form else { return false };
+    let axes = normalizer.axes_of(form);
+    let reduced = || normalizer.terms(form).iter().any(|(product, _)| has_sum(normalizer, product));
+    !is_reduction(head) && axes != 0 && !spans(classes, axes) && !reduced()
+}
+
+/// True for values along all axes of the region.
+fn spans(classes: &Classes, axes: AxisMask) -> bool {
+    classes.analysis.axes(axes).len() == classes.analysis.space.0.iter().filter(|e| !e.is_one()).count()
 }
 
 /// True for sums whose operands are large where the result is small: a moment minus the square

@@ -30,6 +30,9 @@ const STEPS: usize = 20_000;
 
 /// The share of the cost that must be left at most for a change to be made.
 const WORTH: f64 = 0.98;
+/// The same for scopes with named norms: their derivatives are compact already, and survive
+/// rows of huge numbers.
+const WORTH_NAMED: f64 = 0.85;
 
 /// A simplified graph, and what was simplified.
 #[derive(Clone, Debug)]
@@ -148,7 +151,8 @@ fn solve(graph: &Graph, constants: &Constants, scope: &Scope, values: &[Value]) 
     let model = Volume { trusted: HashSet::default(), approximate: false };
     let Extracted { expression, roots, before, after } =
         extract(&region.classes, &region.written, &region.roots, &model);
-    if after >= before * WORTH {
+    let named = scope.nodes.iter().any(|id| is_compact(&graph.node(*id).op));
+    if after >= before * if named { WORTH_NAMED } else { WORTH } {
         return None;
     }
     let number = |leaf: &Value| values.iter().position(|v| v == leaf).map(|place| place as u32);
@@ -157,6 +161,13 @@ fn solve(graph: &Graph, constants: &Constants, scope: &Scope, values: &[Value]) 
     let roots: Vec<usize> = roots.into_iter().map(usize::from).collect();
     let ops = recipe.ops();
     Some(Solution { recipe, roots, leaves: leaves?, ops, cost: (before, after), rules })
+}
+
+/// True for norms with a derivative of their own.
+fn is_compact(op: &Op) -> bool {
+    use evenkeel_ir::Composite::{L2Norm, LayerNorm, LogSoftmax, RmsNorm, RmsUnit, Softmax, Standardize};
+    let norms = [LayerNorm, RmsNorm, RmsUnit, L2Norm, Standardize, Softmax, LogSoftmax];
+    matches!(op, Op::Composite(op, _) if norms.contains(op))
 }
 
 /// A solved scope in its place.

@@ -23,7 +23,7 @@ fn region(expression: &str) -> Region {
 
 /// How a rule matches at the root of a region.
 fn matched(rule: &Rule, region: &Region) -> Option<Subst> {
-    let root = region.classes.find(region.root);
+    let root = region.classes.find(region.root());
     let rewrites = rule.compile().unwrap_or_else(|error| panic!("{error}"));
     let found = rewrites.iter().filter_map(|rewrite| rewrite.searcher.search_eclass(&region.classes, root));
     let mut matches = found.flat_map(|found| found.substs);
