@@ -40,7 +40,7 @@ pub enum Error {
         /// What the closure returned.
         found: TensorType,
     },
-    /// A step whose loss or gradients are not finite; it changed nothing.
+    /// A step whose loss, gradients or new state are not finite; it changed nothing.
     #[error("step {step}: {what} is not finite{}; parameters are unchanged{}", origin(.place, .path), last(.checkpoint))]
     NonFinite {
         /// The step, counted from 0.

@@ -97,7 +97,7 @@ fn faults_of_a_trace() {
         let _ = i + 0.5;
         let _ = i + 3e9;
         let _ = x * 1e300;
-        let _ = x.tap("a").tap("a");
+        let _ = x.tap("a").tap("a.1").tap("a");
         let _ = x.dropout(1.5);
         let _ = x.reshape([-1, -1]);
         let _ = x.reshape([-3, 2]);
@@ -241,6 +241,7 @@ fn programs_and_tensors_that_do_not_fit() {
         x.to_vec::<i32>().unwrap_err(),
         x.item().unwrap_err(),
         x.rows(1..3).unwrap_err(),
+        x.slice(-1, 2..4).unwrap_err(),
         evenkeel::data::batches(&x, &Tensor::zeros(DType::I64, &[3]), 1, 0, 0).unwrap_err(),
     ];
     insta::assert_snapshot!(messages("runtime/src/error.rs", "RuntimeError", &["Code", "Machine"], &errors));
@@ -430,6 +431,20 @@ fn errors_of_the_library() {
 #[track_caller]
 fn messages_of_library(errors: &[Error]) -> String {
     messages("src/error.rs", "Error", &[], errors)
+}
+
+#[test]
+fn a_learning_rate_that_is_set_later_is_checked_too() {
+    let x = Tensor::full(&[3, 2], 1f32);
+    let mut trained = step(Sgd::new(0.1), None).unwrap();
+    for rate in [f64::NAN, f64::INFINITY, 1e300, -0.1] {
+        trained.set_learning_rate(rate);
+        let before = trained.model().get();
+        assert!(matches!(trained.run(&x), Err(Error::Setting { .. })), "{rate}");
+        assert_eq!((trained.model().get(), trained.step()), (before, 0));
+    }
+    trained.set_learning_rate(0.1);
+    trained.run(&x).unwrap();
 }
 
 #[test]

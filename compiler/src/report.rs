@@ -72,6 +72,8 @@ pub struct Report {
     pub stages: Vec<(&'static str, Duration)>,
     /// What was recognized, one line each.
     pub recognized: Vec<String>,
+    /// Scopes that became cheaper, one line each.
+    pub simplified: Vec<String>,
     /// The kernels, in order of launch.
     pub kernels: Vec<KernelReport>,
     /// Bytes that the kernels' ops would read and write one by one.
@@ -111,6 +113,7 @@ impl Report {
     pub fn brief(&self) -> impl fmt::Display {
         fmt::from_fn(|f| {
             self.write_recognized(f)?;
+            self.write_simplified(f)?;
             self.write_totals(f)?;
             self.write_refusals(f)
         })
@@ -121,6 +124,13 @@ impl Report {
             writeln!(f, "recognized:")?;
         }
         self.recognized.iter().try_for_each(|line| writeln!(f, "  {line}"))
+    }
+
+    fn write_simplified(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.simplified.is_empty() {
+            writeln!(f, "simplified:")?;
+        }
+        self.simplified.iter().try_for_each(|line| writeln!(f, "  {line}"))
     }
 
     fn write_totals(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -159,6 +169,7 @@ impl fmt::Display for KernelReport {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_recognized(f)?;
+        self.write_simplified(f)?;
         self.write_totals(f)?;
         self.kernels.iter().try_for_each(|kernel| writeln!(f, "  {kernel}"))?;
         self.write_refusals(f)

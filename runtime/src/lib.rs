@@ -9,7 +9,6 @@ mod error;
 pub mod executable;
 pub mod gang;
 mod gemm;
-mod half;
 pub mod tensor;
 
 pub use error::RuntimeError;

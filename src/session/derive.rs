@@ -1,9 +1,10 @@
 //! Derivatives of whole graphs: a graph with outputs becomes one that also gives derivatives.
 //!
 //! Inputs and outputs keep their places; new ones follow: `cotangent.OUTPUT` or `tangent.INPUT`
-//! as inputs, `grad.INPUT` or `tangent.OUTPUT` as outputs.
+//! as inputs, `grad.INPUT` or `tangent.OUTPUT` as outputs; after those `new.state.K`, the new state
+//! that backward passes of `custom_vjp` give, in the order of their nodes.
 
-use evenkeel_compiler::grad::{GradError, backward, forward, inline};
+use evenkeel_compiler::grad::{Backward, GradError, backward, forward, inline};
 use evenkeel_ir::{Graph, GraphBuilder, Op, Value};
 
 /// A copy of a graph in a builder.
@@ -91,10 +92,13 @@ fn finish_reverse(
     let graph = copied.graph;
     some_floats("input", wrt.len())?;
     let values: Vec<Value> = wrt.iter().map(|&input| input_value(graph, input)).collect();
-    let gradients = backward(&mut copied.b, graph, &copied.map, seeds, &values)?.gradients;
-    let name = |&input: &usize| free_name(graph, format!("grad.{}", graph.inputs()[input].name));
-    let names = wrt.iter().map(name).collect::<Result<Vec<_>, _>>()?;
-    let outputs = copied.outputs().into_iter().chain(names.into_iter().zip(gradients)).collect::<Vec<_>>();
+    let Backward { gradients, states, .. } = backward(&mut copied.b, graph, &copied.map, seeds, &values)?;
+    let gradients = wrt.iter().map(|&input| format!("grad.{}", graph.inputs()[input].name)).zip(gradients);
+    let states = states.into_iter().flat_map(|(_, new)| new).enumerate();
+    let states = states.map(|(i, new)| (format!("new.state.{i}"), new));
+    let derived = gradients.chain(states).map(|(name, value)| Ok((free_name(graph, name)?, value)));
+    let derived = derived.collect::<Result<Vec<_>, GradError>>()?;
+    let outputs = copied.outputs().into_iter().chain(derived).collect::<Vec<_>>();
     Ok(copied.b.finish(outputs))
 }
 

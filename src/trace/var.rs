@@ -8,6 +8,15 @@ use std::fmt;
 ///
 /// Rust's `if` cannot look into it; use [`Var::select`]. `Debug` prints its type, module
 /// path and source place.
+///
+/// ```compile_fail,E0308
+/// # use evenkeel::prelude::*;
+/// fn rectified(x: Var) -> Var { if x.gt(0.0) { x } else { x * 0.0 } }
+/// ```
+/// ```
+/// # use evenkeel::prelude::*;
+/// fn rectified(x: Var) -> Var { x.gt(0.0).select(x, 0.0) }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Var {
     trace: u64,
@@ -20,6 +29,11 @@ impl Var {
 
     pub(super) fn new(trace: u64, index: u32) -> Var {
         Var { trace, index }
+    }
+
+    /// Position among the values of its trace.
+    pub(super) fn index(self) -> usize {
+        self.index as usize
     }
 
     pub(crate) fn is_poisoned(self) -> bool {
@@ -76,21 +90,17 @@ impl Var {
         self.ty().rank()
     }
 
-    /// Returns the value from `run` under this name, and gives the value on.
+    /// Gives the value on, and returns it from a run under this name:
+    /// [`StepOutput::tap`](crate::train::StepOutput::tap),
+    /// [`Jit::run_tapped`](crate::session::Jit::run_tapped). Where a name is used again, a number
+    /// follows it: `norm`, `norm.1`, `norm.2`.
     ///
-    /// A tapped value is stored, so it can prevent a fusion; `explain` says which. Every tap of a
-    /// trace has a name of its own.
+    /// A tapped value is stored, so it can prevent a fusion; `explain` says which. Closures whose
+    /// derivative is taken by [`grad`](crate::session::grad) and its like drop their taps.
     #[track_caller]
     pub fn tap(self, name: &str) -> Var {
-        let place = Place::caller();
-        self.value("tap", place);
-        with(|context| {
-            if context.taps.iter().any(|(known, _)| known == name) {
-                context.fault(Fault::Name { what: "taps", name: name.to_string() }, place);
-            } else {
-                context.taps.push((name.to_string(), self));
-            }
-        });
+        self.value("tap", Place::caller());
+        with(|context| context.taps.push((name.to_string(), self)));
         self
     }
 }

@@ -171,11 +171,13 @@ impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
     }
 
     fn check_settings(&self) -> Result<(), Error> {
-        let check = |what, found: f64, positive: bool| {
-            let fits = (found as f32).is_finite() && if positive { found > 0.0 } else { found >= 0.0 };
-            if fits { Ok(()) } else { Err(Error::Setting { what, positive, found }) }
-        };
-        check("learning rate", self.optimizer.learning_rate(), false)?;
-        self.clip_norm.map_or(Ok(()), |limit| check("clip_norm", limit, true))
+        check_setting("learning rate", self.optimizer.learning_rate(), false)?;
+        self.clip_norm.map_or(Ok(()), |limit| check_setting("clip_norm", limit, true))
     }
+}
+
+/// Checks a number that training works with.
+pub(super) fn check_setting(what: &'static str, found: f64, positive: bool) -> Result<(), Error> {
+    let fits = (found as f32).is_finite() && if positive { found > 0.0 } else { found >= 0.0 };
+    if fits { Ok(()) } else { Err(Error::Setting { what, positive, found }) }
 }

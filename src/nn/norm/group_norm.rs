@@ -2,7 +2,7 @@
 
 use super::affine;
 use crate::nn::{Module, Param, Parameters};
-use crate::trace::{Fault, Var, fault};
+use crate::trace::{Fault, Var, enter, fault};
 use evenkeel_ir::{Extent, Place, Shape};
 
 /// Normalizes groups of channels (axis 1) of each sample together.
@@ -54,6 +54,7 @@ impl GroupNorm {
 impl Module for GroupNorm {
     #[track_caller]
     fn forward(&self, x: Var) -> Var {
+        let _module = enter(self);
         let Some(ty) = x.ty_at("group_norm", Place::caller()) else { return x };
         let Some(shape) = self.grouped(&ty.shape) else {
             let expected = format!("[n, channels, ..] with channels in {} groups", self.groups);

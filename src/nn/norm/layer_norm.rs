@@ -2,7 +2,7 @@
 
 use super::affine;
 use crate::nn::{Module, Param, Parameters};
-use crate::trace::Var;
+use crate::trace::{Var, enter};
 
 /// Normalizes each row to zero mean and unit variance, then scales and shifts.
 ///
@@ -63,6 +63,7 @@ impl LayerNorm {
 impl Module for LayerNorm {
     #[track_caller]
     fn forward(&self, x: Var) -> Var {
+        let _module = enter(self);
         // one more than there are is enough for the error
         let axes: Vec<i64> = (1..=self.axes.min(x.rank() + 1) as i64).map(|axis| -axis).collect();
         match (&self.gain, &self.bias) {

@@ -2,7 +2,7 @@
 
 use super::affine;
 use crate::nn::{Module, Param, Parameters};
-use crate::trace::Var;
+use crate::trace::{Var, enter};
 use evenkeel_ir::EpsKind;
 
 /// `x / sqrt(mean(x^2) + eps) * (offset + gain) + bias` over the last axis.
@@ -58,6 +58,7 @@ impl RmsNorm {
 impl Module for RmsNorm {
     #[track_caller]
     fn forward(&self, x: Var) -> Var {
+        let _module = enter(self);
         let y = self.unit(x);
         let y = match &self.gain {
             Some(gain) if self.offset != 0.0 => y * (gain + self.offset),
