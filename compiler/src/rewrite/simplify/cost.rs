@@ -3,6 +3,7 @@
 
 use super::super::extract::{Model, TRANSCENDENTAL, is_function};
 use super::super::language::{Classes, Head, Term};
+use super::super::region::Region;
 use super::super::normal::{Atom, AtomId, AxisMask, Form, Normalizer, Number, Product};
 use egg::Id;
 use evenkeel_ir::op::{Binary, Composite, Unary};
@@ -16,6 +17,8 @@ const NODE: f64 = 2e-3;
 const REDUCTION: f64 = 0.5;
 /// Cost of a sweep over the row.
 const SWEEP: f64 = 0.3;
+/// Cost of an accumulated sum beside its flops.
+const COMBINE: f64 = 1.5;
 /// Cost of a kernel of its own.
 const LAUNCH: f64 = 1.0;
 /// Cost of a sum that loses digits.
@@ -27,6 +30,50 @@ pub(super) struct Volume {
     pub(super) trusted: HashSet<Term>,
     /// Hazards are allowed.
     pub(super) approximate: bool,
+    /// The outermost axis, where sums over it are no statistics: they are accumulated, combined
+    /// after the kernel, and what is made of them needs a kernel of its own.
+    accumulated: AxisMask,
+}
+
+impl Volume {
+    /// The costs of a region.
+    pub(super) fn of(region: &Region, trusted: HashSet<Term>, approximate: bool) -> Volume {
+        let classes = &region.classes;
+        let meaning = &classes.analysis;
+        let normalizer = &meaning.reader.normalizer;
+        let rank = meaning.space.rank();
+        let outermost = (0..rank).find(|&axis| !meaning.space[axis].is_one());
+        let outer = outermost.and_then(|axis| normalizer.known_axis(rank - 1 - axis, meaning.space[axis]));
+        let outer = outer.unwrap_or(0);
+        let wide = region.roots.iter().filter_map(|root| classes[*root].data.form);
+        let statistic = wide
+            .filter(|form| spans(classes, normalizer.axes_of(*form)))
+            .any(|form| normalizer.terms(form).iter().any(|(product, _)| sums_over(normalizer, product, outer)));
+        Volume { trusted, approximate, accumulated: if statistic { 0 } else { outer } }
+    }
+
+    /// True for arithmetic that no kernel of the region does on its way: on parameters alone, or
+    /// on accumulated sums.
+    fn needs_kernel(&self, classes: &Classes, class: Id, head: Head) -> bool {
+        let normalizer = &classes.analysis.reader.normalizer;
+        let Some(form) = classes[class].data.form else { return false };
+        let axes = normalizer.axes_of(form);
+        let terms = normalizer.terms(form);
+        let parameters = !terms.iter().any(|(product, _)| has_sum(normalizer, product));
+        let accumulated = terms.iter().any(|(product, _)| sums_over(normalizer, product, self.accumulated));
+        let small = axes != 0 && !spans(classes, axes);
+        !is_reduction(head) && ((small && parameters) || (axes & self.accumulated == 0 && accumulated))
+    }
+
+    /// Cost of a reduction beside its flops.
+    fn reduction(&self, classes: &Classes, head: Head, operands: &[Id]) -> f64 {
+        let over = classes[operands[0]].data.axes.unwrap_or(0);
+        match is_reduction(head) {
+            true if over & self.accumulated != 0 => COMBINE,
+            true => REDUCTION,
+            false => 0.0,
+        }
+    }
 }
 
 impl Model for Volume {
@@ -37,8 +84,8 @@ impl Model for Volume {
         let mask = |id: &Id| form(id).map_or(0, |form| normalizer.axes_of(form));
         let axes = operands.iter().chain([&class]).fold(0, |axes, id| axes | mask(id));
         let share = volume(normalizer, axes) / space_volume(classes);
-        let reduction = if is_reduction(*head) { REDUCTION } else { 0.0 };
-        let launch = if needs_kernel(classes, class, *head) { LAUNCH } else { 0.0 };
+        let reduction = self.reduction(classes, *head, operands);
+        let launch = if self.needs_kernel(classes, class, *head) { LAUNCH } else { 0.0 };
         let hazard =
             !self.approximate && !self.trusted.contains(term) && loses_digits(classes, *head, operands);
         let penalty = if hazard { HAZARD } else { 0.0 };
@@ -104,15 +151,6 @@ fn flops(head: Head) -> f64 {
     }
 }
 
-/// True for arithmetic on parameters alone: no kernel of the region computes it on its way.
-fn needs_kernel(classes: &Classes, class: Id, head: Head) -> bool {
-    let normalizer = &classes.analysis.reader.normalizer;
-    let Some(form) = classes[class].data.form else { return false };
-    let axes = normalizer.axes_of(form);
-    let reduced = || normalizer.terms(form).iter().any(|(product, _)| has_sum(normalizer, product));
-    !is_reduction(head) && axes != 0 && !spans(classes, axes) && !reduced()
-}
-
 /// True for values along all axes of the region.
 fn spans(classes: &Classes, axes: AxisMask) -> bool {
     classes.analysis.axes(axes).len() == classes.analysis.space.0.iter().filter(|e| !e.is_one()).count()
@@ -131,6 +169,12 @@ fn loses_digits(classes: &Classes, head: Head, operands: &[Id]) -> bool {
         }
         _ => false,
     }
+}
+
+/// True for products with a sum over this axis.
+fn sums_over(normalizer: &Normalizer, product: &Product, axis: AxisMask) -> bool {
+    let over = |atom: AtomId| matches!(normalizer.fact(atom).atom, Atom::Sum(axes, _) if axes & axis != 0);
+    product.iter().any(|(atom, _)| over(*atom))
 }
 
 fn has_sum(normalizer: &Normalizer, product: &Product) -> bool {
@@ -154,28 +198,32 @@ fn cancels(normalizer: &Normalizer, a: Form, b: Form, sign: Number) -> bool {
 /// True when `x * s` meets `mean(x) * s` and `s` is not a number: centering comes first.
 fn uncentered(normalizer: &Normalizer, a: Form, b: Form) -> bool {
     let (a, b) = (normalizer.terms(a), normalizer.terms(b));
-    let symbols = |product: &Product| -> Vec<_> {
-        let symbol = |(atom, e): &&(_, Number)| {
-            matches!(normalizer.fact(*atom).atom, Atom::Symbol(..)) && *e == Number::ONE
-        };
-        product.iter().filter(symbol).map(|(atom, _)| *atom).collect()
-    };
-    let mean_of = |product: &Product, x| {
-        product.iter().any(|(atom, _)| match &normalizer.fact(*atom).atom {
-            Atom::Sum(_, body) => matches!(body.as_slice(), [(only, Number::ONE)] if *only == x),
-            _ => false,
+    let mean_times = |terms: &[(Product, Number)], x: AtomId, rest: &Product| {
+        terms.iter().any(|(product, _)| {
+            let mean = |(atom, e): &&(AtomId, Number)| *e == Number::ONE && is_sum_of(normalizer, *atom, x);
+            product.iter().find(mean).is_some_and(|(mean, _)| without(product, *mean) == *rest)
         })
     };
-    let centered = |x| a.iter().any(|(product, _)| mean_of(product, x));
     a.iter().filter(|(product, _)| product.len() > 1).any(|(product, _)| {
-        let row_factor = |x| product.iter().any(|(atom, _)| *atom != x && is_row(normalizer, *atom, x));
-        let shifted = |x| !centered(x) && b.iter().any(|(other, _)| mean_of(other, x));
-        symbols(product).into_iter().any(|x| row_factor(x) && shifted(x))
+        let symbol = |(atom, e): &&(AtomId, Number)| {
+            matches!(normalizer.fact(*atom).atom, Atom::Symbol(..)) && *e == Number::ONE
+        };
+        product.iter().filter(symbol).any(|&(x, _)| {
+            let rest = without(product, x);
+            mean_times(&b, x, &rest) && !mean_times(&a, x, &rest)
+        })
     })
 }
 
-/// True for a factor that varies along fewer axes than `x`: a statistic.
-fn is_row(normalizer: &Normalizer, atom: AtomId, x: AtomId) -> bool {
-    let (own, of_x) = (normalizer.fact(atom).axes, normalizer.fact(x).axes);
-    own & of_x != of_x && !matches!(normalizer.fact(atom).atom, Atom::Symbol(..))
+/// A product without one of its atoms.
+fn without(product: &Product, atom: AtomId) -> Product {
+    product.iter().filter(|(other, _)| *other != atom).cloned().collect()
+}
+
+/// True for the sum of one atom.
+fn is_sum_of(normalizer: &Normalizer, atom: AtomId, x: AtomId) -> bool {
+    match &normalizer.fact(atom).atom {
+        Atom::Sum(_, body) => matches!(body.as_slice(), [(only, Number::ONE)] if *only == x),
+        _ => false,
+    }
 }

@@ -127,9 +127,7 @@ impl<'r> Factory<'r> {
 
     /// A class that equals the form up to a factor, times that factor.
     fn scaled(&mut self, form: Form) -> Option<Id> {
-        let (monic, lead) = self.normalizer().monic(form)?;
-        let (id, own) = *self.monic.get(&monic)?;
-        let factor = lead.over(own);
+        let (id, factor) = self.multiple(form)?;
         if factor == 1.0 {
             return Some(id);
         }
@@ -138,6 +136,13 @@ impl<'r> Factory<'r> {
         }
         let factor = self.number(factor);
         Some(self.multiply(factor, id))
+    }
+
+    /// The form as a class that is there times a constant.
+    fn multiple(&mut self, form: Form) -> Option<(Id, f64)> {
+        let (monic, lead) = self.normalizer().monic(form)?;
+        let (id, own) = *self.monic.get(&monic)?;
+        Some((id, near_integer(lead.over(own))))
     }
 
     /// The form as a sum of products.
@@ -181,14 +186,20 @@ impl<'r> Factory<'r> {
             factors.push((self.rank(divisor), id));
             (rest, factor) = (quotient, factor * correction);
         }
+        let mut constant = 1.0;
         for (atom, exponent) in rest {
             match self.constant(atom, exponent) {
-                Some(value) => factor = factor * Number::float(value),
-                None => factors.push(self.power(atom, exponent)?),
+                Some(value) => constant *= value,
+                None => {
+                    let (rank, id, own) = self.power(atom, exponent)?;
+                    constant *= own;
+                    factors.push((rank, id));
+                }
             }
         }
-        if factor != Number::ONE || factors.is_empty() {
-            factors.push((0, self.number(factor.value())));
+        let constant = near_integer(factor.value() * constant);
+        if constant != 1.0 || factors.is_empty() {
+            factors.push((0, self.number(constant)));
         }
         factors.sort();
         factors.into_iter().map(|(_, id)| id).reduce(|a, b| self.multiply(a, b))
@@ -223,30 +234,37 @@ impl<'r> Factory<'r> {
         }
     }
 
-    /// A power of an atom, and how many axes it varies along.
-    fn power(&mut self, atom: AtomId, exponent: Number) -> Option<(u32, Id)> {
+    /// A power of an atom as a class times a constant, and how many axes it varies along.
+    fn power(&mut self, atom: AtomId, exponent: Number) -> Option<(u32, Id, f64)> {
         let rank = self.normalizer().fact(atom).axes.count_ones();
-        if let Some(known) = self.known_power(atom, exponent) {
-            return Some((rank, known));
+        if let Some((known, own)) = self.known_power(atom, exponent) {
+            return Some((rank, known, own));
         }
         let halves = (exponent + exponent).as_int()?;
         for step in [2, 1].into_iter().filter(|step| halves % step == 0) {
             let unit = Number::ratio(step * halves.signum(), 2);
-            if let Some(known) = self.known_power(atom, unit) {
-                return Some((rank, self.raise(known, Number::int(halves.abs() / step))?));
+            if let Some((known, own)) = self.known_power(atom, unit) {
+                let count = halves.abs() / step;
+                return Some((rank, self.raise(known, Number::int(count))?, own.powi(count as i32)));
             }
         }
         if matches!(self.normalizer().fact(atom).atom, Atom::Exp(_)) {
             return None; // a power of an exponential overflows where the exponential does not
         }
+        if let Some((base, own)) = self.known_power(atom, Number::ONE) {
+            return Some((rank, self.raise(base, exponent)?, own.powf(exponent.value())));
+        }
         let base = self.atom(atom)?;
-        Some((rank, self.raise(base, exponent)?))
+        Some((rank, self.raise(base, exponent)?, 1.0))
     }
 
-    /// A power of an atom that has a class, up to a factor.
-    fn known_power(&mut self, atom: AtomId, exponent: Number) -> Option<Id> {
+    /// A power of an atom as a class that is there times a constant.
+    fn known_power(&mut self, atom: AtomId, exponent: Number) -> Option<(Id, f64)> {
         let form = self.normalizer().product(vec![(atom, exponent)], Number::ONE);
-        self.region.classes.analysis.class_of(form).or_else(|| self.scaled(form))
+        match self.region.classes.analysis.class_of(form) {
+            Some(known) => Some((known, 1.0)),
+            None => self.multiple(form),
+        }
     }
 
     /// An integer or half-integer power of a class.
@@ -280,10 +298,11 @@ impl<'r> Factory<'r> {
 
     /// The class of an atom.
     fn atom(&mut self, atom: AtomId) -> Option<Id> {
-        if let Some(known) = self.known_power(atom, Number::ONE) {
+        let form = self.normalizer().product(vec![(atom, Number::ONE)], Number::ONE);
+        let known = self.region.classes.analysis.class_of(form);
+        if let Some(known) = known.or_else(|| self.scaled(form)) {
             return Some(known);
         }
-        let form = self.normalizer().product(vec![(atom, Number::ONE)], Number::ONE);
         let fact = self.normalizer().fact(atom).atom.clone();
         let id = match fact {
             Atom::Batch => self.region.classes.add(Term::Size(Extent::BATCH)),
@@ -386,6 +405,16 @@ impl<'r> Factory<'r> {
         }
         let rest = self.class(rest)?;
         Some(self.add(product, rest))
+    }
+}
+
+/// A product of radicals that is an integer, or one over an integer, but for rounding.
+fn near_integer(x: f64) -> f64 {
+    let near = |y: f64| (x / y - 1.0).abs() < 1e-14;
+    match (x.round(), 1.0 / (1.0 / x).round()) {
+        (whole, _) if near(whole) => whole,
+        (_, inverse) if near(inverse) => inverse,
+        _ => x,
     }
 }
 

@@ -18,7 +18,8 @@ use super::region::Region;
 use crate::CompileError;
 use crate::pipeline::verified;
 use cost::Volume;
-use evenkeel_ir::{Graph, GraphBuilder, NodeId, Op, Place, Value};
+use evenkeel_ir::op::{Binary, Unary};
+use evenkeel_ir::{Composite, Graph, GraphBuilder, NodeId, Op, Place, Value};
 use factory::Factory;
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use scope::{Scope, scopes};
@@ -144,14 +145,20 @@ struct Solution {
 
 fn solve(graph: &Graph, constants: &Constants, scope: &Scope, values: &[Value]) -> Option<Solution> {
     let Scope { nodes, roots, leaves } = scope;
+    let named = nodes.iter().any(|id| is_compact(&graph.node(*id).op));
+    if named && nodes.iter().all(|id| is_arithmetic(&graph.node(*id).op)) {
+        return None; // a compact derivative as its row wrote it
+    }
     let region = Region::new(graph, constants, nodes, roots, leaves.clone(), STEPS)?;
+    if roots.iter().zip(&region.roots).any(|(root, class)| hides(graph, constants, &region, *root, *class)) {
+        return None;
+    }
     let (mut region, rules) = region.saturate();
     propose::propose(&mut region);
     Factory::new(&mut region).factor_roots();
-    let model = Volume { trusted: HashSet::default(), approximate: false };
+    let model = Volume::of(&region, HashSet::default(), false);
     let Extracted { expression, roots, before, after } =
         extract(&region.classes, &region.written, &region.roots, &model);
-    let named = scope.nodes.iter().any(|id| is_compact(&graph.node(*id).op));
     if after >= before * if named { WORTH_NAMED } else { WORTH } {
         return None;
     }
@@ -163,11 +170,25 @@ fn solve(graph: &Graph, constants: &Constants, scope: &Scope, values: &[Value]) 
     Some(Solution { recipe, roots, leaves: leaves?, ops, cost: (before, after), rules })
 }
 
-/// True for norms with a derivative of their own.
+/// True for a root that is a number whatever its operands are, unless one is NaN.
+fn hides(graph: &Graph, constants: &Constants, region: &Region, root: Value, class: egg::Id) -> bool {
+    let form = region.classes[class].data.form;
+    let number = form.and_then(|form| region.classes.analysis.reader.normalizer.as_number(form));
+    number.is_some() && !graph.node(root.node).inputs.iter().all(|v| constants.contains(v.node))
+}
+
+/// True for what compact derivatives are made of.
+fn is_arithmetic(op: &Op) -> bool {
+    match op {
+        Op::Unary(op) => matches!(op, Unary::Neg | Unary::Square | Unary::Recip),
+        Op::Binary(op) => matches!(op, Binary::Add | Binary::Sub | Binary::Mul | Binary::Div),
+        _ => true,
+    }
+}
+
+/// True for statistics with a derivative of their own.
 fn is_compact(op: &Op) -> bool {
-    use evenkeel_ir::Composite::{L2Norm, LayerNorm, LogSoftmax, RmsNorm, RmsUnit, Softmax, Standardize};
-    let norms = [LayerNorm, RmsNorm, RmsUnit, L2Norm, Standardize, Softmax, LogSoftmax];
-    matches!(op, Op::Composite(op, _) if norms.contains(op))
+    matches!(op, Op::Composite(op, _) if op.def().vjp.is_some() && *op != Composite::Mean)
 }
 
 /// A solved scope in its place.

@@ -147,24 +147,38 @@ const FAMILIES: [(Composite, &[Composite]); 3] = [
 ];
 
 fn statistics(region: &mut Region) {
-    let (used, epsilons) = (atoms_in_use(region), epsilons(region));
+    let used = atoms_in_use(region);
+    if !used.iter().any(|atom| matches!(normalizer(region).fact(*atom).atom, Atom::Base(_))) {
+        return; // no root, no quotient
+    }
+    let settings = settings(region);
     for (axes, x) in arguments(region) {
         let Some(operand) = form(&region.classes, x) else { continue };
-        for &(eps, eps_kind) in &epsilons {
-            for correction in [0, 1] {
-                let settings = Settings { eps, eps_kind, correction };
-                for (statistic, members) in FAMILIES {
-                    if correction == 1 && statistic != Composite::Rstd {
-                        continue;
-                    }
-                    let form = region.classes.analysis.statistic(statistic, settings, axes, operand);
-                    if form.is_some_and(|form| occurs(region, form, &used)) {
-                        members.iter().for_each(|op| add_composite(region, *op, settings, axes, x));
-                    }
+        for &settings in &settings {
+            for (statistic, members) in FAMILIES {
+                if settings.correction == 1 && statistic != Composite::Rstd {
+                    continue;
+                }
+                let form = region.classes.analysis.statistic(statistic, settings, axes, operand);
+                if form.is_some_and(|form| occurs(region, form, &used)) {
+                    members.iter().for_each(|op| add_composite(region, *op, settings, axes, x));
                 }
             }
         }
     }
+}
+
+/// Attributes to try: every eps in sight, and `n - 1` where a composite of the region has it.
+fn settings(region: &Region) -> Vec<Settings> {
+    let corrected = |term: &Term| {
+        matches!(term, Term::Apply(Head::Composite(_, settings), _) if settings.correction == 1)
+    };
+    let any = region.classes.classes().any(|class| class.nodes.iter().any(corrected));
+    let corrections: &[u8] = if any { &[0, 1] } else { &[0] };
+    let with = |(eps, eps_kind): (Real, EpsKind)| {
+        corrections.iter().map(move |&correction| Settings { eps, eps_kind, correction })
+    };
+    epsilons(region).into_iter().flat_map(with).collect()
 }
 
 /// True when a form is one power of an atom that is in use.
