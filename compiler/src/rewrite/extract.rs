@@ -82,13 +82,17 @@ pub(crate) fn extract(
     let mut starts = vec![search.filled(&written, &greedy[0])];
     starts.extend(greedy);
     let mut best = (written, f64::INFINITY);
+    let mut seen: Vec<f64> = Vec::new();
     for start in starts {
-        let climbed = search.climb(start);
+        let mut climbed = search.climb(start);
+        if !seen.contains(&climbed.1) {
+            seen.push(climbed.1);
+            search.reroute_all(&mut climbed);
+        }
         if climbed.1 < best.1 - 1e-9 {
             best = climbed;
         }
     }
-    search.reroute_all(&mut best);
     let (expression, roots) = search.listing(&best.0);
     Extracted { expression, roots, before, after: best.1 }
 }

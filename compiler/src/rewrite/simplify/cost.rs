@@ -3,8 +3,8 @@
 
 use super::super::extract::{Model, TRANSCENDENTAL, is_function};
 use super::super::language::{Classes, Head, Term};
-use super::super::region::Region;
 use super::super::normal::{Atom, AtomId, AxisMask, Form, Normalizer, Number, Product};
+use super::super::region::Region;
 use egg::Id;
 use evenkeel_ir::op::{Binary, Composite, Unary};
 use rustc_hash::FxHashSet as HashSet;
@@ -46,9 +46,9 @@ impl Volume {
         let outer = outermost.and_then(|axis| normalizer.known_axis(rank - 1 - axis, meaning.space[axis]));
         let outer = outer.unwrap_or(0);
         let wide = region.roots.iter().filter_map(|root| classes[*root].data.form);
-        let statistic = wide
-            .filter(|form| spans(classes, normalizer.axes_of(*form)))
-            .any(|form| normalizer.terms(form).iter().any(|(product, _)| sums_over(normalizer, product, outer)));
+        let statistic = wide.filter(|form| spans(classes, normalizer.axes_of(*form))).any(|form| {
+            normalizer.terms(form).iter().any(|(product, _)| sums_over(normalizer, product, outer))
+        });
         Volume { trusted, approximate, accumulated: if statistic { 0 } else { outer } }
     }
 
@@ -59,7 +59,7 @@ impl Volume {
         let Some(form) = classes[class].data.form else { return false };
         let axes = normalizer.axes_of(form);
         let terms = normalizer.terms(form);
-        let parameters = !terms.iter().any(|(product, _)| has_sum(normalizer, product));
+        let parameters = !reduces(normalizer, form);
         let accumulated = terms.iter().any(|(product, _)| sums_over(normalizer, product, self.accumulated));
         let small = axes != 0 && !spans(classes, axes);
         !is_reduction(head) && ((small && parameters) || (axes & self.accumulated == 0 && accumulated))
@@ -175,6 +175,17 @@ fn loses_digits(classes: &Classes, head: Head, operands: &[Id]) -> bool {
 fn sums_over(normalizer: &Normalizer, product: &Product, axis: AxisMask) -> bool {
     let over = |atom: AtomId| matches!(normalizer.fact(atom).atom, Atom::Sum(axes, _) if axes & axis != 0);
     product.iter().any(|(atom, _)| over(*atom))
+}
+
+/// True for forms with a reduction anywhere inside.
+fn reduces(normalizer: &Normalizer, form: Form) -> bool {
+    let atom = |(atom, _): &(AtomId, Number)| match &normalizer.fact(*atom).atom {
+        Atom::Sum(..) | Atom::Reduce(..) => true,
+        Atom::Exp(inner) | Atom::Base(inner) | Atom::Large(inner) => reduces(normalizer, *inner),
+        Atom::Opaque(_, operands) => operands.iter().any(|form| reduces(normalizer, *form)),
+        Atom::Symbol(..) | Atom::Prime(_) | Atom::Pi | Atom::Batch => false,
+    };
+    normalizer.terms(form).iter().any(|(product, _)| product.iter().any(atom))
 }
 
 fn has_sum(normalizer: &Normalizer, product: &Product) -> bool {

@@ -68,6 +68,7 @@ impl<'r> Factory<'r> {
 
     /// Writes and factors the forms of the roots.
     pub(super) fn factor_roots(&mut self) {
+        self.split_powers();
         for root in self.region.roots.clone() {
             let facts = self.region.classes[root].data;
             if let (Some(form), false) = (facts.form, facts.truth) {
@@ -75,6 +76,22 @@ impl<'r> Factory<'r> {
             }
         }
         self.region.classes.rebuild();
+    }
+
+    /// Writes higher powers as products of lower ones, and roots as inverses of inverse roots.
+    fn split_powers(&mut self) {
+        let forms = self.region.classes.classes().filter_map(|class| class.data.form);
+        let mut forms: Vec<Form> = forms.collect();
+        forms.sort();
+        for form in forms {
+            let terms = self.normalizer().terms(form);
+            if let [(product, factor)] = terms.as_slice()
+                && let [(_, exponent)] = product.as_slice()
+                && (*exponent == Number::HALF || exponent.abs().order(Number::ONE).is_gt())
+            {
+                self.build(product, *factor, form);
+            }
+        }
     }
 
     fn note(&mut self, form: Form, id: Id) {
@@ -191,7 +208,7 @@ impl<'r> Factory<'r> {
             match self.constant(atom, exponent) {
                 Some(value) => constant *= value,
                 None => {
-                    let (rank, id, own) = self.power(atom, exponent)?;
+                    let (rank, id, own) = self.power(atom, exponent, form)?;
                     constant *= own;
                     factors.push((rank, id));
                 }
@@ -234,19 +251,28 @@ impl<'r> Factory<'r> {
         }
     }
 
-    /// A power of an atom as a class times a constant, and how many axes it varies along.
-    fn power(&mut self, atom: AtomId, exponent: Number) -> Option<(u32, Id, f64)> {
+    /// A power of an atom as a class times a constant, and how many axes it varies along; in
+    /// another way than as `whole`.
+    fn power(&mut self, atom: AtomId, exponent: Number, whole: Form) -> Option<(u32, Id, f64)> {
         let rank = self.normalizer().fact(atom).axes.count_ones();
-        if let Some((known, own)) = self.known_power(atom, exponent) {
+        let own = self.normalizer().product(vec![(atom, exponent)], Number::ONE);
+        let apart = self.normalizer().monic(own)?.0 != self.normalizer().monic(whole)?.0;
+        if let Some((known, own)) = self.known_power(atom, exponent).filter(|_| apart) {
             return Some((rank, known, own));
         }
         let halves = (exponent + exponent).as_int()?;
         for step in [2, 1].into_iter().filter(|step| halves % step == 0) {
             let unit = Number::ratio(step * halves.signum(), 2);
+            if unit == exponent {
+                continue;
+            }
             if let Some((known, own)) = self.known_power(atom, unit) {
                 let count = halves.abs() / step;
                 return Some((rank, self.raise(known, Number::int(count))?, own.powi(count as i32)));
             }
+        }
+        if let (Number::HALF, Some((known, own))) = (exponent, self.known_power(atom, Number::ratio(-1, 2))) {
+            return Some((rank, self.apply(Head::Unary(Unary::Recip), &[known]), own.recip()));
         }
         if matches!(self.normalizer().fact(atom).atom, Atom::Exp(_)) {
             return None; // a power of an exponential overflows where the exponential does not
