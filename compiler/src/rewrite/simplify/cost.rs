@@ -3,8 +3,8 @@
 
 use super::super::extract::{Model, TRANSCENDENTAL, is_function};
 use super::super::language::{Classes, Head, Term};
-use super::super::region::Region;
 use super::super::normal::{Atom, AtomId, AxisMask, Form, Normalizer, Number, Product};
+use super::super::region::Region;
 use egg::Id;
 use evenkeel_ir::op::{Binary, Composite, Unary};
 use rustc_hash::FxHashSet as HashSet;
@@ -46,9 +46,9 @@ impl Volume {
         let outer = outermost.and_then(|axis| normalizer.known_axis(rank - 1 - axis, meaning.space[axis]));
         let outer = outer.unwrap_or(0);
         let wide = region.roots.iter().filter_map(|root| classes[*root].data.form);
-        let statistic = wide
-            .filter(|form| spans(classes, normalizer.axes_of(*form)))
-            .any(|form| normalizer.terms(form).iter().any(|(product, _)| sums_over(normalizer, product, outer)));
+        let statistic = wide.filter(|form| spans(classes, normalizer.axes_of(*form))).any(|form| {
+            normalizer.terms(form).iter().any(|(product, _)| sums_over(normalizer, product, outer))
+        });
         Volume { trusted, approximate, accumulated: if statistic { 0 } else { outer } }
     }
 

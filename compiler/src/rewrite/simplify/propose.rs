@@ -170,9 +170,7 @@ fn statistics(region: &mut Region) {
 
 /// Attributes to try: every eps in sight, and `n - 1` where a composite of the region has it.
 fn settings(region: &Region) -> Vec<Settings> {
-    let corrected = |term: &Term| {
-        matches!(term, Term::Apply(Head::Composite(_, settings), _) if settings.correction == 1)
-    };
+    let corrected = |term: &Term| matches!(term, Term::Apply(Head::Composite(_, settings), _) if settings.correction == 1);
     let any = region.classes.classes().any(|class| class.nodes.iter().any(corrected));
     let corrections: &[u8] = if any { &[0, 1] } else { &[0] };
     let with = |(eps, eps_kind): (Real, EpsKind)| {
