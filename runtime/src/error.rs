@@ -78,7 +78,7 @@ pub enum RuntimeError {
         of: TensorType,
     },
     /// A range along an axis outside the tensor.
-    #[error("slice {start}..{end} of axis {axis} of {of}")]
+    #[error("expected a range within axis {axis} of {of}, found {start}..{end}")]
     Slice {
         /// The axis as given.
         axis: i64,
