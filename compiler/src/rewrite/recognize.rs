@@ -8,13 +8,14 @@
 //! region's leaves. Start at [`recognize`].
 
 use super::activation;
-use super::cone::{Cone, Constants, Entry};
+use super::cone::{Cone, Constants, Cut, Entry};
 use super::extract::extract;
 use super::language::{Head, Settings};
+use super::movement::settle;
 use super::reader::has_algebra;
 use super::region::{Recipe, Region};
 use super::rules::OPS_OF_RULES;
-use super::statistic::{self, Proposal};
+use super::statistic::{self, Proposal, Site};
 use crate::CompileError;
 use crate::pipeline::verified;
 use evenkeel_ir::op::{Binary, Composite, EpsKind};
@@ -76,9 +77,15 @@ impl fmt::Display for Found {
 /// # Errors
 /// Bugs of this pass.
 pub fn recognize(graph: &Graph) -> Result<Recognized, CompileError> {
+    let settled = settle(graph).map_err(|source| CompileError::Pass { pass: "recognize", source })?;
+    let graph = settled.as_ref().unwrap_or(graph);
+    let live = graph.reachable(graph.outputs().iter().map(|(_, v)| *v));
     let mut work = Work::default();
     let mut values: HashMap<Value, Value> = HashMap::default();
     for (id, node) in graph.iter() {
+        if !live[id.0 as usize] && !matches!(node.op, Op::Input(_)) {
+            continue;
+        }
         work.b.set_provenance(graph.provenance(id).clone());
         let operands: Vec<Value> = node.inputs.iter().map(|v| values[v]).collect();
         let value = match node.op {
@@ -319,19 +326,18 @@ fn as_activation(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
     if is_named(&graph.node(cone.root).op) {
         return None;
     }
-    activation::proposals(graph, constants, cone).into_iter().find_map(|(op, x)| {
+    activation::proposals(graph, constants, cone).into_iter().find_map(|(function, x)| {
         let cut = cone.cut(graph, constants, x)?;
         let mut region = Region::between(graph, constants, cone, x, &cut)?;
-        let operand = region.class(x)?;
-        let proposed = region.add(Head::Unary(op), &[operand]);
+        let proposed = function.add(&mut region, x)?;
         if region.root_is(proposed) {
             return Some((region, vec![]));
         }
-        if !activation::equal_by_cases(graph, constants, cone, op, x) {
+        if !activation::equal_by_cases(graph, constants, cone, function, x) {
             return None;
         }
         region.classes.union(region.root, proposed);
-        Some((region, vec!["cases-by-sign"]))
+        Some((region, vec!["cases"]))
     })
 }
 
@@ -341,28 +347,41 @@ fn as_statistic(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
     if is_named(graph.op(root)) {
         return None;
     }
-    statistic::sites(graph, constants, cone).into_iter().find_map(|(site, cut)| {
-        let proposals = statistic::proposals(graph, constants, cone, &site, &cut);
-        if proposals.is_empty() {
-            return None;
+    let sites = statistic::sites(graph, constants, cone);
+    let attempt = |beyond: bool| {
+        sites.iter().find_map(|(site, cut)| statistic_at(graph, constants, cone, (site, cut), beyond))
+    };
+    attempt(false).or_else(|| attempt(true))
+}
+
+/// Proposes composites of one operand.
+fn statistic_at(
+    graph: &Graph,
+    constants: &Constants,
+    cone: &Cone,
+    (site, cut): (&Site, &Cut),
+    beyond: bool,
+) -> Attempt {
+    let proposals = statistic::proposals(graph, constants, cone, (site, cut), beyond);
+    if proposals.is_empty() {
+        return None;
+    }
+    let mut region = Region::between(graph, constants, cone, site.x, cut)?;
+    let axes = region.axes(&graph.ty(site.x).shape, site.axes);
+    for Proposal { op, attrs, operands, gain } in proposals {
+        if *graph.op(Value { node: cone.root, result: 0 }) == Op::Composite(op, attrs) {
+            continue;
         }
-        let mut region = Region::between(graph, constants, cone, site.x, &cut)?;
-        let axes = region.axes(&graph.ty(site.x).shape, site.axes);
-        for Proposal { op, attrs, operands, gain } in proposals {
-            if *graph.op(root) == Op::Composite(op, attrs) {
-                continue;
-            }
-            let ids: Option<Vec<_>> = operands.iter().map(|v| region.class(*v)).collect();
-            let Some(ids) = ids else { continue };
-            let all: Vec<_> = std::iter::once(axes).chain(ids).collect();
-            let mut proposed = region.add(Head::Composite(op, Settings::of(&attrs)), &all);
-            if let Some(gain) = gain.and_then(|gain| region.class(gain)) {
-                proposed = region.add(Head::Binary(Binary::Mul), &[proposed, gain]);
-            }
-            if region.root_is(proposed) {
-                return Some((region, vec![]));
-            }
+        let ids: Option<Vec<_>> = operands.iter().map(|v| region.class(*v)).collect();
+        let Some(ids) = ids else { continue };
+        let all: Vec<_> = std::iter::once(axes).chain(ids).collect();
+        let mut proposed = region.add(Head::Composite(op, Settings::of(&attrs)), &all);
+        if let Some(gain) = gain.and_then(|gain| region.class(gain)) {
+            proposed = region.add(Head::Binary(Binary::Mul), &[proposed, gain]);
         }
-        None
-    })
+        if region.root_is(proposed) {
+            return Some((region, vec![]));
+        }
+    }
+    None
 }

@@ -23,6 +23,8 @@ pub(crate) struct Site {
     pub(crate) x: Value,
     /// The axes of the statistic.
     pub(crate) axes: Axes,
+    /// Other candidates with these axes and the shape of `x`.
+    others: Vec<Value>,
 }
 
 /// A composite that a root may be, times a gain if there is one.
@@ -51,6 +53,8 @@ fn candidates(graph: &Graph, cone: &Cone) -> Vec<Site> {
     let mut arguments: Vec<(Value, Axes)> = Vec::new();
     for node in cone.nodes.iter().map(|id| graph.node(*id)) {
         let Some(axes) = axes_of(node) else { continue };
+        let shape = &graph.ty(node.inputs[0]).shape;
+        let axes = Axes::new(axes.iter().filter(|axis| !shape[*axis].is_one()));
         arguments.push((node.inputs[0], axes));
         for inner in pieces(graph, node.inputs[0]) {
             arguments.push((inner, axes));
@@ -67,9 +71,15 @@ fn candidates(graph: &Graph, cone: &Cone) -> Vec<Site> {
     arguments.dedup();
     let fits = |(x, axes): &(Value, Axes)| {
         let ty = graph.ty(*x);
-        ty.dtype.is_float() && axes.iter().all(|axis| axis < ty.rank() && !ty.shape[axis].is_one())
+        let varies = |axis: usize| axis < ty.rank() && !ty.shape[axis].is_one();
+        ty.dtype.is_float() && !axes.is_empty() && axes.iter().all(varies)
     };
-    arguments.into_iter().filter(fits).map(|(x, axes)| Site { x, axes }).collect()
+    arguments.retain(fits);
+    let alike = |x: Value, axes: Axes| {
+        let same = |(y, other): &&(Value, Axes)| *y != x && *other == axes && graph.ty(*y) == graph.ty(x);
+        arguments.iter().filter(same).map(|(y, _)| *y).collect()
+    };
+    arguments.iter().map(|&(x, axes)| Site { x, axes, others: alike(x, axes) }).collect()
 }
 
 /// The axes of a reduction or of a named statistic.
@@ -95,13 +105,14 @@ fn pieces(graph: &Graph, argument: Value) -> Vec<Value> {
     found
 }
 
-/// Composites that the root may be, with their operands, in the order to try.
+/// Composites that the root may be, with their operands, in the order to try: those of the cut,
+/// or (`beyond`) norms of functions of it, whose statistic may be that of the cut.
 pub(crate) fn proposals(
     graph: &Graph,
     constants: &Constants,
     cone: &Cone,
-    site: &Site,
-    cut: &Cut,
+    (site, cut): (&Site, &Cut),
+    beyond: bool,
 ) -> Vec<Proposal> {
     let root = Value { node: cone.root, result: 0 };
     let (ty, x) = (graph.ty(root), graph.ty(site.x));
@@ -115,10 +126,13 @@ pub(crate) fn proposals(
         let one_per_row = ONE_PER_ROW.contains(&op);
         let fits =
             ty.dtype == x.dtype && ty.shape == if one_per_row { reduced.clone() } else { x.shape.clone() };
-        if !fits || !features.allow(op) {
+        if !fits || !features.allow(op) || (beyond && (one_per_row || !features.root)) {
             continue;
         }
-        for operands in operands(op, site.x, &cut.beside) {
+        let inner = |v: &&Value| cut.between.contains(&v.node) && v.node != cone.root;
+        let arguments: Vec<Value> =
+            if beyond { site.others.iter().filter(inner).copied().collect() } else { vec![site.x] };
+        for operands in arguments.iter().flat_map(|x| operands(op, *x, &cut.beside)) {
             for attrs in attributes(op, site, &features, || epsilons(graph, constants, cut, site)) {
                 found.push(Proposal { op, attrs, operands: operands.clone(), gain: None });
             }
@@ -219,7 +233,10 @@ fn operands(op: Composite, x: Value, beside: &[Value]) -> Vec<Vec<Value>> {
         2 => beside.iter().map(|&gain| vec![x, gain]).collect(),
         _ => {
             let pairs = beside.iter().flat_map(|&gain| beside.iter().map(move |&bias| (gain, bias)));
-            pairs.filter(|(gain, bias)| gain != bias).map(|(gain, bias)| vec![x, gain, bias]).collect()
+            pairs
+                .filter(|(gain, bias)| gain != bias || beside.len() == 1)
+                .map(|(gain, bias)| vec![x, gain, bias])
+                .collect()
         }
     }
 }

@@ -5,6 +5,7 @@
 //! in `(0, 1)`; atoms that stand for a sum ([`Atom::Base`]) have exponents below 1. Equal
 //! forms have equal ids. Start at [`Normalizer::add`] and [`Normalizer::multiply`].
 
+use super::interval::Interval;
 use super::rational::Number;
 use evenkeel_ir::{Binary, Extent, Op, Reduce};
 use rustc_hash::FxHashMap as HashMap;
@@ -79,6 +80,8 @@ pub struct Normalizer {
     /// Expanded integer powers and what they are powers of.
     pub(super) roots: HashMap<Form, (Form, i128)>,
     pub(super) steps: usize,
+    /// Bounds of symbols, in a proof by cases.
+    pub(super) bounds: HashMap<AtomId, Interval>,
 }
 
 impl Normalizer {
@@ -187,6 +190,7 @@ impl Normalizer {
     pub fn is_nonnegative(&self, form: Form) -> bool {
         let terms = &self.forms[form.0 as usize];
         terms.iter().all(|(product, factor)| factor.is_positive() && self.product_nonnegative(product))
+            || self.bounds_of(form).is_some_and(|(low, _)| low >= 0.0)
     }
 
     /// True when a form is known to be above zero everywhere.
@@ -197,6 +201,7 @@ impl Normalizer {
                 .all(|(atom, _)| matches!(self.fact(*atom).atom, Atom::Exp(_) | Atom::Prime(_) | Atom::Pi))
         };
         self.is_nonnegative(form) && self.forms[form.0 as usize].iter().any(never_zero)
+            || self.bounds_of(form).is_some_and(|(low, _)| low > 0.0)
     }
 
     /// A number.

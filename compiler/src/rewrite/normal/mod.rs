@@ -8,6 +8,7 @@
 
 mod exponential;
 mod form;
+mod interval;
 mod power;
 mod rational;
 mod reduce;

@@ -86,6 +86,13 @@ impl Normalizer {
 
     /// `|x|`; known signs and even powers leave it.
     pub fn abs(&mut self, x: Form) -> Form {
+        if let Some((low, high)) = self.bounds_of(x) {
+            match (low >= 0.0, high <= 0.0) {
+                (true, _) => return x,
+                (_, true) => return self.scale(x, Number::int(-1)),
+                _ => {}
+            }
+        }
         let terms = self.terms(x);
         let [(product, factor)] = terms.as_slice() else {
             return self.abs_of_sum(x);
