@@ -6,6 +6,8 @@
 //! are opaque atoms, and what grows too large becomes one. How graphs become forms is in
 //! `super::reader`. Start at [`Normalizer`].
 
+#[cfg(test)]
+mod evaluate;
 mod exponential;
 mod form;
 mod interval;
@@ -15,5 +17,7 @@ mod reduce;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use evaluate::Evaluator;
 pub use form::{AxisMask, Form, Normalizer};
 pub use rational::Number;
