@@ -18,7 +18,7 @@ use super::rules::OPS_OF_RULES;
 use super::statistic::{self, Proposal, Site};
 use crate::CompileError;
 use crate::pipeline::verified;
-use evenkeel_ir::op::{Binary, Composite, EpsKind};
+use evenkeel_ir::op::{Attrs, Binary, Composite, EpsKind};
 use evenkeel_ir::{Graph, GraphBuilder, Node, NodeId, Op, Place, Provenance, Value};
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use std::fmt;
@@ -351,7 +351,8 @@ fn as_statistic(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
     let attempt = |beyond: bool| {
         sites.iter().find_map(|(site, cut)| statistic_at(graph, constants, cone, (site, cut), beyond))
     };
-    attempt(false).or_else(|| attempt(true))
+    let is_product = matches!(graph.op(root), Op::Binary(Binary::Mul | Binary::Div));
+    attempt(false).or_else(|| if is_product { attempt(true) } else { None })
 }
 
 /// Proposes composites of one operand.
@@ -368,6 +369,7 @@ fn statistic_at(
     }
     let mut region = Region::between(graph, constants, cone, site.x, cut)?;
     let axes = region.axes(&graph.ty(site.x).shape, site.axes);
+    let mut plausible: HashMap<(Composite, Attrs, Value), bool> = HashMap::default();
     for Proposal { op, attrs, operands, gain } in proposals {
         if *graph.op(Value { node: cone.root, result: 0 }) == Op::Composite(op, attrs) {
             continue;
@@ -375,8 +377,19 @@ fn statistic_at(
         let ids: Option<Vec<_>> = operands.iter().map(|v| region.class(*v)).collect();
         let Some(ids) = ids else { continue };
         let all: Vec<_> = std::iter::once(axes).chain(ids).collect();
-        let mut proposed = region.add(Head::Composite(op, Settings::of(&attrs)), &all);
-        if let Some(gain) = gain.and_then(|gain| region.class(gain)) {
+        let settings = Settings::of(&attrs);
+        if let Some(part) = statistic::part_of(op) {
+            let known = plausible.entry((part, attrs, operands[0]));
+            if !*known.or_insert_with(|| region.root_contains(Head::Composite(part, settings), &all[..2])) {
+                continue;
+            }
+        }
+        let gain = gain.and_then(|gain| region.class(gain));
+        if !region.root_equals(Head::Composite(op, settings), &all, gain) {
+            continue;
+        }
+        let mut proposed = region.add(Head::Composite(op, settings), &all);
+        if let Some(gain) = gain {
             proposed = region.add(Head::Binary(Binary::Mul), &[proposed, gain]);
         }
         if region.root_is(proposed) {

@@ -120,7 +120,7 @@ pub(crate) fn proposals(
     if !cut.between.iter().all(|id| may_spell(&graph.node(*id).op)) {
         return Vec::new();
     }
-    let features = Features::of(graph, cut);
+    let features = Features::of(graph, constants, cut, site);
     let mut found = Vec::new();
     for &op in Composite::ALL {
         let one_per_row = ONE_PER_ROW.contains(&op);
@@ -142,6 +142,16 @@ pub(crate) fn proposals(
     // the most specific first, and of one op the plain divisor first
     found.sort_by_key(|p| (usize::MAX - p.operands.len(), p.gain.is_some(), p.attrs.correction, p.op));
     found
+}
+
+/// The inverse root whose form is part of that of a norm.
+pub(crate) fn part_of(op: Composite) -> Option<Composite> {
+    match op {
+        Composite::Standardize | Composite::LayerNorm => Some(Composite::Rstd),
+        Composite::RmsUnit | Composite::RmsNorm => Some(Composite::Rrms),
+        Composite::L2Norm => Some(Composite::Rnorm),
+        _ => None,
+    }
 }
 
 /// Norms without a gain of their own, times the one neighbor.
@@ -190,18 +200,25 @@ struct Features {
     exponential: bool,
     root: bool,
     square: bool,
+    /// A divisor may be n - 1.
+    unbiased: bool,
 }
 
 impl Features {
-    fn of(graph: &Graph, cut: &Cut) -> Features {
-        let mut features = Features { exponential: false, root: false, square: false };
+    fn of(graph: &Graph, constants: &Constants, cut: &Cut, site: &Site) -> Features {
+        let mut features = Features { exponential: false, root: false, square: false, unbiased: false };
+        let count = graph.ty(site.x).shape.extent_of(&site.axes).known();
         for id in &cut.between {
+            let inputs = graph.node(*id).inputs.iter();
+            let numbers = inputs.filter(|v| constants.contains(v.node));
+            features.unbiased |= numbers.into_iter().any(|v| may_be_unbiased(graph, *v, count));
             match &graph.node(*id).op {
                 Op::Unary(Unary::Exp) => features.exponential = true,
                 Op::Unary(Unary::Sqrt | Unary::Rsqrt) => features.root = true,
                 Op::Unary(Unary::Square) | Op::Binary(Binary::Mul) => features.square = true,
                 Op::Binary(Binary::Pow) => (features.root, features.square) = (true, true),
-                Op::Composite(op, _) => {
+                Op::Composite(op, attrs) => {
+                    features.unbiased |= attrs.correction != 0;
                     features.exponential |= !op.def().attrs.contains(&Attr::Eps) && SOFT.contains(op);
                     features.root |= op.def().attrs.contains(&Attr::Eps);
                     features.square |= op.def().attrs.len() > 1;
@@ -221,6 +238,16 @@ impl Features {
             _ => !self.exponential && self.root && self.square,
         }
     }
+}
+
+/// True for constants that may be `n - 1`, `1 / (n - 1)` or `n / (n - 1)`, and for those computed
+/// from others.
+fn may_be_unbiased(graph: &Graph, constant: Value, count: Option<u64>) -> bool {
+    let (Op::Const(number, _), Some(count)) = (graph.op(constant), count) else {
+        return !matches!(graph.op(constant), Op::Const(..) | Op::Size(..));
+    };
+    let (x, n) = (number.get(), count as f64);
+    [n - 1.0, 1.0 / (n - 1.0), n / (n - 1.0)].iter().any(|y| (x / y - 1.0).abs() < 1e-6)
 }
 
 const SOFT: [Composite; 3] = [Composite::Softmax, Composite::LogSoftmax, Composite::LogSumExp];
@@ -254,7 +281,7 @@ fn attributes(
     } else {
         vec![base]
     };
-    let corrections: &[u8] = if reads(Attr::Correction) { &[0, 1] } else { &[0] };
+    let corrections: &[u8] = if reads(Attr::Correction) && features.unbiased { &[0, 1] } else { &[0] };
     corrections.iter().flat_map(|c| with_eps.iter().map(|attrs| attrs.correction(*c))).collect()
 }
 

@@ -204,6 +204,18 @@ impl Normalizer {
             || self.bounds_of(form).is_some_and(|(low, _)| low > 0.0)
     }
 
+    /// True when every atom of `part` but numbers is an atom of `whole`.
+    pub fn contains(&self, part: Form, whole: Form) -> bool {
+        let atoms = |form: Form| {
+            let products: Vec<Product> =
+                self.terms(form).iter().map(|(product, _)| product.clone()).collect();
+            products.into_iter().flatten().map(|(atom, _)| atom)
+        };
+        let is_number =
+            |atom: &AtomId| matches!(self.fact(*atom).atom, Atom::Prime(_) | Atom::Pi | Atom::Batch);
+        atoms(part).all(|atom| is_number(&atom) || atoms(whole).any(|other| other == atom))
+    }
+
     /// A number.
     pub fn number(&mut self, number: Number) -> Form {
         self.product(Vec::new(), number)
