@@ -213,8 +213,9 @@ pub(crate) fn equal_by_cases(
     let root = Value { node: cone.root, result: 0 };
     let equal = |(low, high): (f64, f64)| {
         let mut reader = Reader::new();
-        let operand =
-            reader.between(graph.ty(x), low + HAIR * (1.0 + low.abs()), high - HAIR * (1.0 + high.abs()));
+        // infinite ends have no hair
+        let hair = |end: f64| if end.is_finite() { HAIR * (1.0 + end.abs()) } else { 0.0 };
+        let operand = reader.between(graph.ty(x), low + hair(low), high - hair(high));
         let mut known = Forms::from_iter([(x, operand)]);
         let spelled = reader.read(graph, &mut known, root);
         let named = function.form(&mut reader, graph.ty(x).dtype, operand);

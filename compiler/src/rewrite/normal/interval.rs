@@ -15,7 +15,7 @@ impl Normalizer {
     /// An opaque value between two numbers.
     pub fn bounded_symbol(&mut self, id: u32, axes: AxisMask, low: f64, high: f64) -> Form {
         let atom = self.atom_id(Atom::Symbol(id, axes, low >= 0.0));
-        self.bounds.insert(atom, (low, high));
+        self.bounds.insert(atom, known((low, high)));
         self.product(vec![(atom, Number::ONE)], Number::ONE)
     }
 
@@ -28,7 +28,7 @@ impl Normalizer {
             let constant = (factor.value(), factor.value());
             product.iter().fold(constant, |all, (atom, e)| times(all, power(self.atom_bounds(*atom), *e)))
         };
-        let sum = |a: Interval, b: Interval| (a.0 + b.0, a.1 + b.1);
+        let sum = |a: Interval, b: Interval| known((a.0 + b.0, a.1 + b.1));
         Some(self.terms(form).iter().map(term).fold((0.0, 0.0), sum))
     }
 
@@ -45,10 +45,18 @@ impl Normalizer {
     }
 }
 
+/// Bounds that are numbers; others say nothing.
+fn known((low, high): Interval) -> Interval {
+    if low.is_nan() || high.is_nan() { ANY } else { (low, high) }
+}
+
 /// A product of bounds; what is 0 stays 0.
 fn times(x: Interval, y: Interval) -> Interval {
     let product = |a: f64, b: f64| if a == 0.0 || b == 0.0 { 0.0 } else { a * b };
     let ends = [product(x.0, y.0), product(x.0, y.1), product(x.1, y.0), product(x.1, y.1)];
+    if ends.iter().any(|end| end.is_nan()) {
+        return ANY;
+    }
     (ends.into_iter().fold(f64::INFINITY, f64::min), ends.into_iter().fold(f64::NEG_INFINITY, f64::max))
 }
 
@@ -62,5 +70,5 @@ fn power((low, high): Interval, exponent: Number) -> Interval {
     if exponent.is_even() && low < 0.0 && high > 0.0 {
         return (0.0, a.max(b));
     }
-    (a.min(b), a.max(b))
+    if a.is_nan() || b.is_nan() { ANY } else { (a.min(b), a.max(b)) }
 }
