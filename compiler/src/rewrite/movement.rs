@@ -155,6 +155,9 @@ fn reduce(b: &mut GraphBuilder, op: Reduce, axes: Axes, x: Value) -> Result<Valu
 
 fn pointwise(b: &mut GraphBuilder, op: &Op, operands: &[Value]) -> Result<Value, IrError> {
     let ty = typed(b, op, operands)?;
+    if let Some(value) = narrower(b, op, operands, &ty)? {
+        return Ok(value);
+    }
     let mut operands = operands.to_vec();
     for place in 0..operands.len() {
         let Some(source) = stretched(b, operands[place]) else { continue };
@@ -163,9 +166,6 @@ fn pointwise(b: &mut GraphBuilder, op: &Op, operands: &[Value]) -> Result<Value,
             continue;
         }
         operands[place] = old;
-    }
-    if let Some(value) = narrower(b, op, &operands, &ty)? {
-        return Ok(value);
     }
     behind_dropped_axes(b, op, &operands, &ty)
 }
