@@ -176,8 +176,8 @@ fn operand(rule: &Rule, variables: &[Var], place: usize, seed: i64, shape: fn(us
                 values.iter_mut().for_each(|x| *x = x.abs());
             }
             Guard::Between(variable, low, high) if *variable == name => {
-                let inside = values[0].clamp(low.max(-10.0), high.min(10.0));
-                let number = if inside.is_nan() { high.min(10.0) } else { inside };
+                let inside = values[0].clamp(low.max(-1e3), high.min(1e3));
+                let number = if inside.is_nan() { high.min(1e3) } else { inside };
                 values.iter_mut().for_each(|x| *x = number);
             }
             _ => {}

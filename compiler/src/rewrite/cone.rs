@@ -2,10 +2,12 @@
 //!
 //! A [`Cone`] holds the nearest nodes with algebra, at most [`LIMIT`], operands first. Cutting it
 //! at a value `x` ([`Cone::cut`]) leaves the nodes that depend on `x` and the values beside
-//! it. What holds for a cut with free symbols at the cut holds in the graph.
+//! it. What holds for a cut with free symbols at the cut holds in the graph. A cone ends where
+//! values of different origin meet, for example at the sum of a residual branch: nothing that is
+//! recognized is a function of one of them only.
 
 use super::reader::has_algebra;
-use evenkeel_ir::{Graph, NodeId, Op, TensorType, Value};
+use evenkeel_ir::{Extent, Graph, Node, NodeId, Op, TensorType, Value};
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use std::collections::BTreeSet;
 
@@ -31,26 +33,62 @@ pub(crate) struct Cut {
     pub(crate) beside: Vec<Value>,
 }
 
-/// Which nodes are constants or functions of constants.
+/// Which nodes are constants or functions of constants, and where the others come from.
 #[derive(Default)]
-pub(crate) struct Constants(Vec<bool>);
+pub(crate) struct Constants {
+    pure: Vec<bool>,
+    /// For each node the value that it is a function of, apart from smaller ones; itself if
+    /// there is no such value.
+    origins: Vec<NodeId>,
+}
 
 impl Constants {
     /// Learns about the nodes of a graph that were added since the last call.
     pub(crate) fn update(&mut self, graph: &Graph) {
-        for node in &graph.nodes()[self.0.len()..] {
+        for index in self.pure.len()..graph.nodes().len() {
+            let id = NodeId(index as u32);
+            let node = graph.node(id);
             let pure = match node.op {
                 Op::Const(..) | Op::Size(..) => true,
                 Op::Unary(_) | Op::Binary(_) => node.inputs.iter().all(|v| self.contains(v.node)),
                 _ => false,
             };
-            self.0.push(pure);
+            self.pure.push(pure);
+            let origin = if has_algebra(graph, node) { self.origin(graph, node) } else { None };
+            self.origins.push(origin.unwrap_or(id));
         }
     }
 
     /// True for a constant.
     pub(crate) fn contains(&self, node: NodeId) -> bool {
-        self.0[node.0 as usize]
+        self.pure[node.0 as usize]
+    }
+
+    /// True where values of different origin meet.
+    fn is_meeting(&self, node: NodeId) -> bool {
+        self.origins[node.0 as usize] == node
+    }
+
+    /// The largest of the origins of the largest operands, if there is one.
+    fn origin(&self, graph: &Graph, node: &Node) -> Option<NodeId> {
+        let size = |v: &Value| {
+            let Extent { scale, power } = graph.ty(*v).shape.elements();
+            (power, scale)
+        };
+        let operands = node.inputs.iter().filter(|v| !self.contains(v.node));
+        let largest = operands.clone().map(size).max()?;
+        let mut origins: Vec<_> = operands
+            .filter(|v| size(v) == largest)
+            .map(|v| self.origins[v.node.0 as usize])
+            .map(|node| (size(&Value { node, result: 0 }), node))
+            .collect();
+        origins.sort();
+        origins.dedup();
+        match origins.as_slice() {
+            [.., (a, _), (b, _)] if a == b => None,
+            [.., (_, origin)] => Some(*origin),
+            [] => None,
+        }
     }
 }
 
@@ -66,7 +104,7 @@ impl Cone {
             }
             let node = graph.node(id);
             pointwise &= node.op.is_pointwise() && node.op != Op::StopGradient;
-            if !has_algebra(graph, node) {
+            if !has_algebra(graph, node) || (id != root && constants.is_meeting(id)) {
                 continue;
             }
             if cone.nodes.len() == LIMIT {

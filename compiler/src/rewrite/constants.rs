@@ -6,7 +6,7 @@
 
 use super::normal::{Form, Normalizer, Number};
 use evenkeel_ir::DType;
-use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI, SQRT_2};
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, FRAC_2_SQRT_PI, PI, SQRT_2};
 
 /// How close an f32-rounded irrational comes to the real one.
 const NEAR: f64 = 2e-7;
@@ -30,13 +30,28 @@ const IRRATIONALS: &[Irrational] = &[
     Irrational { value: 1.595_769_121_605_730_7, factor: (2, 1), two: (1, 2), pi: (-1, 2) },
     Irrational { value: 0.398_942_280_401_432_7, factor: (1, 2), two: (1, 2), pi: (-1, 2) },
     Irrational { value: FRAC_2_SQRT_PI, factor: (2, 1), two: (0, 1), pi: (-1, 2) },
+    Irrational { value: FRAC_2_PI, factor: (2, 1), two: (0, 1), pi: (-1, 1) },
     Irrational { value: PI, factor: (1, 1), two: (0, 1), pi: (1, 1) },
+];
+
+/// Products that frontends fold into one constant.
+const FOLDED: &[(f64, f64)] = &[
+    // selu: scale * alpha
+    (1.0507009873554805, 1.6732632423543772),
+    // gelu_tanh: sqrt(2/pi) * 0.044715
+    (0.797_884_560_802_865_4, 0.044715),
 ];
 
 /// The form of a constant of this element type; none for infinities and NaN.
 pub(crate) fn constant(normalizer: &mut Normalizer, value: f64, dtype: DType) -> Option<Form> {
     if !value.is_finite() {
         return None;
+    }
+    let folded = |(a, b): &&(f64, f64)| (value.abs() / (a * b) - 1.0).abs() < rounding(dtype);
+    if let Some((a, b)) = FOLDED.iter().find(folded) {
+        let (a, b) = (constant(normalizer, *a, dtype)?, constant(normalizer, *b, dtype)?);
+        let product = normalizer.multiply(a, b);
+        return Some(normalizer.scale(product, Number::int(if value < 0.0 { -1 } else { 1 })));
     }
     let near = |row: &&Irrational| (value.abs() / row.value - 1.0).abs() < NEAR;
     if let Some(row) = IRRATIONALS.iter().find(near) {
@@ -56,6 +71,10 @@ pub(crate) fn constant(normalizer: &mut Normalizer, value: f64, dtype: DType) ->
         }
         None => normalizer.number(number(value, dtype)),
     })
+}
+
+fn rounding(dtype: DType) -> f64 {
+    if dtype == DType::F32 { F32_ROUNDING } else { F64_ROUNDING }
 }
 
 /// The largest integer whose root is looked for: an extent.
@@ -83,21 +102,21 @@ fn has_all_digits(value: f64, dtype: DType) -> bool {
 /// The rational that a constant stands for.
 pub(crate) fn number(value: f64, dtype: DType) -> Number {
     let single = value as f32;
-    let (text, rounding) = if dtype == DType::F32 {
-        (format!("{single:e}"), F32_ROUNDING)
-    } else {
-        (format!("{value:e}"), F64_ROUNDING)
-    };
-    let fraction = if has_all_digits(value, dtype) { small_fraction(value, rounding) } else { None };
+    let text = if dtype == DType::F32 { format!("{single:e}") } else { format!("{value:e}") };
+    let fraction = if has_all_digits(value, dtype) { small_fraction(value, rounding(dtype)) } else { None };
     fraction.or_else(|| Number::decimal(&text)).unwrap_or_else(|| Number::float(value))
 }
 
-/// `1/k`, or a fraction with a small denominator, that rounds to this value.
+/// `1/k`, `(k+1)/k`, or a fraction with a small denominator, that rounds to this value.
 fn small_fraction(value: f64, rounding: f64) -> Option<Number> {
     let close = |n: f64, d: f64| (n / d / value - 1.0).abs() <= rounding;
     let inverse = (1.0 / value).round();
     if inverse.abs() >= 1.0 && inverse.abs() < 1e6 && close(1.0, inverse) {
         return Some(Number::ratio(1, inverse as i128));
+    }
+    let excess = (1.0 / (value - 1.0)).round();
+    if (1.0..1e6).contains(&excess) && close(excess + 1.0, excess) {
+        return Some(Number::ratio(excess as i128 + 1, excess as i128));
     }
     let fits = |d: &i32| {
         let n = (value * f64::from(*d)).round();

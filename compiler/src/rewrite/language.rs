@@ -257,7 +257,8 @@ impl Meaning {
         TensorType::new(self.dtype, Shape((0..self.space.rank()).map(extent).collect()))
     }
 
-    fn apply(&mut self, head: Head, operands: &[Facts]) -> Option<Form> {
+    /// The form of an op on operands of which this is known.
+    pub(crate) fn apply(&mut self, head: Head, operands: &[Facts]) -> Option<Form> {
         let (dtype, form) = (self.dtype, |place: usize| operands.get(place)?.form);
         Some(match head {
             Head::Unary(op) => self.reader.unary(op, dtype, form(0)?),

@@ -10,6 +10,7 @@ mod cone;
 mod constants;
 mod extract;
 mod language;
+mod movement;
 pub mod normal;
 mod prune;
 mod reader;

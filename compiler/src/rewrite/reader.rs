@@ -71,6 +71,13 @@ impl Reader {
         self.normalizer.symbol(self.symbols, axes, nonnegative)
     }
 
+    /// A fresh opaque value of this type between two numbers.
+    pub(crate) fn between(&mut self, ty: &TensorType, low: f64, high: f64) -> Form {
+        let axes = self.mask(&ty.shape, Axes::all(ty.rank()));
+        self.symbols += 1;
+        self.normalizer.bounded_symbol(self.symbols, axes, low, high)
+    }
+
     /// The axes of a shape as a mask of the index space.
     pub(crate) fn mask(&mut self, shape: &Shape, axes: Axes) -> AxisMask {
         let mut mask = 0;
@@ -112,6 +119,11 @@ impl Reader {
             Unary::Neg => n.scale(x, Number::int(-1)),
             Unary::Abs => n.abs(x),
             Unary::Step => n.step(x),
+            Unary::Sign => {
+                let negative = n.scale(x, Number::int(-1));
+                let (above, below) = (n.step(x), n.step(negative));
+                n.subtract(above, below)
+            }
             Unary::Square => n.pow(x, Number::int(2)),
             Unary::Sqrt => n.pow(x, Number::HALF),
             Unary::Rsqrt => n.pow(x, Number::ratio(-1, 2)),
@@ -169,10 +181,12 @@ impl Reader {
             }
             Binary::Max => n.max(x, y),
             Binary::Min => n.min(x, y),
-            Binary::Gt | Binary::Lt => {
-                let (larger, smaller) = if op == Binary::Gt { (x, y) } else { (y, x) };
-                let difference = n.subtract(larger, smaller);
-                n.step(difference)
+            Binary::Gt => n.exceeds(x, y),
+            Binary::Lt => n.exceeds(y, x),
+            Binary::Ge | Binary::Le => {
+                let below = if op == Binary::Ge { n.exceeds(y, x) } else { n.exceeds(x, y) };
+                let one = n.number(Number::ONE);
+                n.subtract(one, below)
             }
             Binary::Pow => match n.as_number(y) {
                 Some(exponent @ Number::Exact(..)) => n.pow(x, exponent),

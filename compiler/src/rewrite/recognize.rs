@@ -8,17 +8,18 @@
 //! region's leaves. Start at [`recognize`].
 
 use super::activation;
-use super::cone::{Cone, Constants, Entry};
+use super::cone::{Cone, Constants, Cut, Entry};
 use super::extract::{Extracted, PerElement, extract};
 use super::language::{Head, Settings};
+use super::movement::settle;
 use super::reader::has_algebra;
 use super::recipe::Recipe;
 use super::region::Region;
 use super::rules::OPS_OF_RULES;
-use super::statistic::{self, Proposal};
+use super::statistic::{self, Proposal, Site};
 use crate::CompileError;
 use crate::pipeline::verified;
-use evenkeel_ir::op::{Binary, Composite, EpsKind};
+use evenkeel_ir::op::{Attrs, Binary, Composite, EpsKind};
 use evenkeel_ir::{Graph, GraphBuilder, Node, NodeId, Op, Place, Provenance, Value};
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use std::fmt;
@@ -77,9 +78,15 @@ impl fmt::Display for Found {
 /// # Errors
 /// Bugs of this pass.
 pub fn recognize(graph: &Graph) -> Result<Recognized, CompileError> {
+    let settled = settle(graph).map_err(|source| CompileError::Pass { pass: "recognize", source })?;
+    let graph = settled.as_ref().unwrap_or(graph);
+    let live = graph.reachable(graph.outputs().iter().map(|(_, v)| *v));
     let mut work = Work::default();
     let mut values: HashMap<Value, Value> = HashMap::default();
     for (id, node) in graph.iter() {
+        if !live[id.0 as usize] && !matches!(node.op, Op::Input(_)) {
+            continue;
+        }
         work.b.set_provenance(graph.provenance(id).clone());
         let operands: Vec<Value> = node.inputs.iter().map(|v| values[v]).collect();
         let value = match node.op {
@@ -322,19 +329,18 @@ fn as_activation(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
     if is_named(&graph.node(cone.root).op) {
         return None;
     }
-    activation::proposals(graph, constants, cone).into_iter().find_map(|(op, x)| {
+    activation::proposals(graph, constants, cone).into_iter().find_map(|(function, x)| {
         let cut = cone.cut(graph, constants, x)?;
         let mut region = Region::between(graph, constants, cone, x, &cut)?;
-        let operand = region.class(x)?;
-        let proposed = region.add(Head::Unary(op), &[operand]);
+        let proposed = function.add(&mut region, x)?;
         if region.root_is(proposed) {
             return Some((region, vec![]));
         }
-        if !activation::equal_by_cases(graph, constants, cone, op, x) {
+        if !activation::equal_by_cases(graph, constants, cone, function, x) {
             return None;
         }
         region.classes.union(region.root(), proposed);
-        Some((region, vec!["cases-by-sign"]))
+        Some((region, vec!["cases"]))
     })
 }
 
@@ -344,28 +350,54 @@ fn as_statistic(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
     if is_named(graph.op(root)) {
         return None;
     }
-    statistic::sites(graph, constants, cone).into_iter().find_map(|(site, cut)| {
-        let proposals = statistic::proposals(graph, constants, cone, &site, &cut);
-        if proposals.is_empty() {
-            return None;
+    let sites = statistic::sites(graph, constants, cone);
+    let attempt = |beyond: bool| {
+        sites.iter().find_map(|(site, cut)| statistic_at(graph, constants, cone, (site, cut), beyond))
+    };
+    let is_product = matches!(graph.op(root), Op::Binary(Binary::Mul | Binary::Div));
+    attempt(false).or_else(|| if is_product { attempt(true) } else { None })
+}
+
+/// Proposes composites of one operand.
+fn statistic_at(
+    graph: &Graph,
+    constants: &Constants,
+    cone: &Cone,
+    (site, cut): (&Site, &Cut),
+    beyond: bool,
+) -> Attempt {
+    let proposals = statistic::proposals(graph, constants, cone, (site, cut), beyond);
+    if proposals.is_empty() {
+        return None;
+    }
+    let mut region = Region::between(graph, constants, cone, site.x, cut)?;
+    let axes = region.axes(&graph.ty(site.x).shape, site.axes);
+    let mut plausible: HashMap<(Composite, Attrs, Value), bool> = HashMap::default();
+    for Proposal { op, attrs, operands, gain } in proposals {
+        if *graph.op(Value { node: cone.root, result: 0 }) == Op::Composite(op, attrs) {
+            continue;
         }
-        let mut region = Region::between(graph, constants, cone, site.x, &cut)?;
-        let axes = region.axes(&graph.ty(site.x).shape, site.axes);
-        for Proposal { op, attrs, operands, gain } in proposals {
-            if *graph.op(root) == Op::Composite(op, attrs) {
+        let ids: Option<Vec<_>> = operands.iter().map(|v| region.class(*v)).collect();
+        let Some(ids) = ids else { continue };
+        let all: Vec<_> = std::iter::once(axes).chain(ids).collect();
+        let settings = Settings::of(&attrs);
+        if let Some(part) = statistic::part_of(op) {
+            let known = plausible.entry((part, attrs, operands[0]));
+            if !*known.or_insert_with(|| region.root_contains(Head::Composite(part, settings), &all[..2])) {
                 continue;
             }
-            let ids: Option<Vec<_>> = operands.iter().map(|v| region.class(*v)).collect();
-            let Some(ids) = ids else { continue };
-            let all: Vec<_> = std::iter::once(axes).chain(ids).collect();
-            let mut proposed = region.add(Head::Composite(op, Settings::of(&attrs)), &all);
-            if let Some(gain) = gain.and_then(|gain| region.class(gain)) {
-                proposed = region.add(Head::Binary(Binary::Mul), &[proposed, gain]);
-            }
-            if region.root_is(proposed) {
-                return Some((region, vec![]));
-            }
         }
-        None
-    })
+        let gain = gain.and_then(|gain| region.class(gain));
+        if !region.root_equals(Head::Composite(op, settings), &all, gain) {
+            continue;
+        }
+        let mut proposed = region.add(Head::Composite(op, settings), &all);
+        if let Some(gain) = gain {
+            proposed = region.add(Head::Binary(Binary::Mul), &[proposed, gain]);
+        }
+        if region.root_is(proposed) {
+            return Some((region, vec![]));
+        }
+    }
+    None
 }

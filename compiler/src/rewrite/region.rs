@@ -4,7 +4,8 @@
 //! the graph. Start at [`Region::new`]; `Recipe` builds what was extracted.
 
 use super::cone::{Cone, Constants, Cut};
-use super::language::{Classes, Head, Meaning, Settings, Term};
+use super::language::{Classes, Facts, Head, Meaning, Settings, Term};
+use super::normal::Form;
 use super::rules::REWRITES;
 use egg::{EGraph, Id, Language, RecExpr, Runner, SimpleScheduler};
 use evenkeel_ir::{Axes, DType, Extent, Graph, Node, NodeId, Op, Shape, Value};
@@ -123,6 +124,30 @@ impl Region {
     /// True when the root equals this class.
     pub(crate) fn root_is(&self, id: Id) -> bool {
         self.classes.find(self.root()) == self.classes.find(id)
+    }
+
+    /// True when an op on these classes, times another class if there is one, has the form of the
+    /// root. Adds nothing.
+    pub(crate) fn root_equals(&mut self, head: Head, operands: &[Id], factor: Option<Id>) -> bool {
+        let root = self.classes[self.root()].data.form;
+        let factor = factor.map(|id| self.classes[id].data.form);
+        let form = self.form(head, operands).and_then(|form| match factor {
+            Some(factor) => Some(self.classes.analysis.reader.normalizer.multiply(form, factor?)),
+            None => Some(form),
+        });
+        root.is_some() && form == root
+    }
+
+    /// True when the form of the root is made of all that the form of an op is made of.
+    pub(crate) fn root_contains(&mut self, head: Head, operands: &[Id]) -> bool {
+        let (part, whole) = (self.form(head, operands), self.classes[self.root()].data.form);
+        let contains = |part, whole| self.classes.analysis.reader.normalizer.contains(part, whole);
+        part.zip(whole).is_some_and(|(part, whole)| contains(part, whole))
+    }
+
+    fn form(&mut self, head: Head, operands: &[Id]) -> Option<Form> {
+        let facts: Vec<Facts> = operands.iter().map(|id| self.classes[*id].data).collect();
+        self.classes.analysis.apply(head, &facts)
     }
 
     /// Runs the rules, a few times; gives the names of those that fired, in order.

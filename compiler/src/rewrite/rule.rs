@@ -103,6 +103,11 @@ impl Rule {
         Rule { tier: Tier::Finite, ..self }
     }
 
+    /// Equal up to a stated approximation.
+    pub const fn approximate(self) -> Rule {
+        Rule { tier: Tier::Approximate, ..self }
+    }
+
     /// Adds the conditions.
     pub const fn when(self, guards: &'static [Guard]) -> Rule {
         Rule { guards, ..self }

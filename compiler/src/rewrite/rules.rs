@@ -32,6 +32,20 @@ pub const RULES: &[Rule] = &[
         .example("(add (relu x) (log1p (exp (neg (abs x)))))")
         .fails_when("(add (relu x) (log1p (exp (abs x))))")
         .source("JAX logaddexp(x, 0)"),
+    rule("softplus-above-threshold", "(select (gt ?x ?high) ?x (softplus ?x))", "(softplus ?x)").approximate()
+        .when(&[between("?high", 20.0, f64::INFINITY)])
+        .example("(select (gt x 20) x (softplus x))")
+        .fails_when("(select (gt x 10) x (softplus x))")
+        .source("PyTorch: softplus with a threshold, off by exp(-20) relative to 20"),
+    rule(
+        "scaled-softplus-above-threshold",
+        "(select (gt (mul ?x ?beta) ?high) ?x (div (softplus (mul ?x ?beta)) ?beta))",
+        "(div (softplus (mul ?x ?beta)) ?beta)",
+    ).approximate()
+        .when(&[between("?high", 20.0, f64::INFINITY), between("?beta", 1e-3, 1e3)])
+        .example("(select (gt (mul x 2) 20) x (div (softplus (mul x 2)) 2))")
+        .fails_when("(select (gt (mul x 2) 20) x (div (softplus (mul x 2)) 3))")
+        .source("PyTorch: softplus with beta and a threshold"),
     rule("gate-by-step", "(mul ?x (step ?x))", "(relu ?x)").finite()
         .example("(mul x (step x))")
         .fails_when("(mul x (step g))")

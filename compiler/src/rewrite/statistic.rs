@@ -23,6 +23,8 @@ pub(crate) struct Site {
     pub(crate) x: Value,
     /// The axes of the statistic.
     pub(crate) axes: Axes,
+    /// Other candidates with these axes and the shape of `x`.
+    others: Vec<Value>,
 }
 
 /// A composite that a root may be, times a gain if there is one.
@@ -51,6 +53,8 @@ fn candidates(graph: &Graph, cone: &Cone) -> Vec<Site> {
     let mut arguments: Vec<(Value, Axes)> = Vec::new();
     for node in cone.nodes.iter().map(|id| graph.node(*id)) {
         let Some(axes) = axes_of(node) else { continue };
+        let shape = &graph.ty(node.inputs[0]).shape;
+        let axes = Axes::new(axes.iter().filter(|axis| !shape[*axis].is_one()));
         arguments.push((node.inputs[0], axes));
         for inner in pieces(graph, node.inputs[0]) {
             arguments.push((inner, axes));
@@ -67,9 +71,15 @@ fn candidates(graph: &Graph, cone: &Cone) -> Vec<Site> {
     arguments.dedup();
     let fits = |(x, axes): &(Value, Axes)| {
         let ty = graph.ty(*x);
-        ty.dtype.is_float() && axes.iter().all(|axis| axis < ty.rank() && !ty.shape[axis].is_one())
+        let varies = |axis: usize| axis < ty.rank() && !ty.shape[axis].is_one();
+        ty.dtype.is_float() && !axes.is_empty() && axes.iter().all(varies)
     };
-    arguments.into_iter().filter(fits).map(|(x, axes)| Site { x, axes }).collect()
+    arguments.retain(fits);
+    let alike = |x: Value, axes: Axes| {
+        let same = |(y, other): &&(Value, Axes)| *y != x && *other == axes && graph.ty(*y) == graph.ty(x);
+        arguments.iter().filter(same).map(|(y, _)| *y).collect()
+    };
+    arguments.iter().map(|&(x, axes)| Site { x, axes, others: alike(x, axes) }).collect()
 }
 
 /// The axes of a reduction or of a named statistic.
@@ -95,13 +105,14 @@ fn pieces(graph: &Graph, argument: Value) -> Vec<Value> {
     found
 }
 
-/// Composites that the root may be, with their operands, in the order to try.
+/// Composites that the root may be, with their operands, in the order to try: those of the cut,
+/// or (`beyond`) norms of functions of it, whose statistic may be that of the cut.
 pub(crate) fn proposals(
     graph: &Graph,
     constants: &Constants,
     cone: &Cone,
-    site: &Site,
-    cut: &Cut,
+    (site, cut): (&Site, &Cut),
+    beyond: bool,
 ) -> Vec<Proposal> {
     let root = Value { node: cone.root, result: 0 };
     let (ty, x) = (graph.ty(root), graph.ty(site.x));
@@ -109,16 +120,19 @@ pub(crate) fn proposals(
     if !cut.between.iter().all(|id| may_spell(&graph.node(*id).op)) {
         return Vec::new();
     }
-    let features = Features::of(graph, cut);
+    let features = Features::of(graph, constants, cut, site);
     let mut found = Vec::new();
     for &op in Composite::ALL {
         let one_per_row = ONE_PER_ROW.contains(&op);
         let fits =
             ty.dtype == x.dtype && ty.shape == if one_per_row { reduced.clone() } else { x.shape.clone() };
-        if !fits || !features.allow(op) {
+        if !fits || !features.allow(op) || (beyond && (one_per_row || !features.root)) {
             continue;
         }
-        for operands in operands(op, site.x, &cut.beside) {
+        let inner = |v: &&Value| cut.between.contains(&v.node) && v.node != cone.root;
+        let arguments: Vec<Value> =
+            if beyond { site.others.iter().filter(inner).copied().collect() } else { vec![site.x] };
+        for operands in arguments.iter().flat_map(|x| operands(op, *x, &cut.beside)) {
             for attrs in attributes(op, site, &features, || epsilons(graph, constants, cut, site)) {
                 found.push(Proposal { op, attrs, operands: operands.clone(), gain: None });
             }
@@ -128,6 +142,16 @@ pub(crate) fn proposals(
     // the most specific first, and of one op the plain divisor first
     found.sort_by_key(|p| (usize::MAX - p.operands.len(), p.gain.is_some(), p.attrs.correction, p.op));
     found
+}
+
+/// The inverse root whose form is part of that of a norm.
+pub(crate) fn part_of(op: Composite) -> Option<Composite> {
+    match op {
+        Composite::Standardize | Composite::LayerNorm => Some(Composite::Rstd),
+        Composite::RmsUnit | Composite::RmsNorm => Some(Composite::Rrms),
+        Composite::L2Norm => Some(Composite::Rnorm),
+        _ => None,
+    }
 }
 
 /// Norms without a gain of their own, times the one neighbor.
@@ -176,18 +200,25 @@ struct Features {
     exponential: bool,
     root: bool,
     square: bool,
+    /// A divisor may be n - 1.
+    unbiased: bool,
 }
 
 impl Features {
-    fn of(graph: &Graph, cut: &Cut) -> Features {
-        let mut features = Features { exponential: false, root: false, square: false };
+    fn of(graph: &Graph, constants: &Constants, cut: &Cut, site: &Site) -> Features {
+        let mut features = Features { exponential: false, root: false, square: false, unbiased: false };
+        let count = graph.ty(site.x).shape.extent_of(&site.axes).known();
         for id in &cut.between {
+            let inputs = graph.node(*id).inputs.iter();
+            let numbers = inputs.filter(|v| constants.contains(v.node));
+            features.unbiased |= numbers.into_iter().any(|v| may_be_unbiased(graph, *v, count));
             match &graph.node(*id).op {
                 Op::Unary(Unary::Exp) => features.exponential = true,
                 Op::Unary(Unary::Sqrt | Unary::Rsqrt) => features.root = true,
                 Op::Unary(Unary::Square) | Op::Binary(Binary::Mul) => features.square = true,
                 Op::Binary(Binary::Pow) => (features.root, features.square) = (true, true),
-                Op::Composite(op, _) => {
+                Op::Composite(op, attrs) => {
+                    features.unbiased |= attrs.correction != 0;
                     features.exponential |= !op.def().attrs.contains(&Attr::Eps) && SOFT.contains(op);
                     features.root |= op.def().attrs.contains(&Attr::Eps);
                     features.square |= op.def().attrs.len() > 1;
@@ -209,6 +240,16 @@ impl Features {
     }
 }
 
+/// True for constants that may be `n - 1`, `1 / (n - 1)` or `n / (n - 1)`, and for those computed
+/// from others.
+fn may_be_unbiased(graph: &Graph, constant: Value, count: Option<u64>) -> bool {
+    let (Op::Const(number, _), Some(count)) = (graph.op(constant), count) else {
+        return !matches!(graph.op(constant), Op::Const(..) | Op::Size(..));
+    };
+    let (x, n) = (number.get(), count as f64);
+    [n - 1.0, 1.0 / (n - 1.0), n / (n - 1.0)].iter().any(|y| (x / y - 1.0).abs() < 1e-6)
+}
+
 const SOFT: [Composite; 3] = [Composite::Softmax, Composite::LogSoftmax, Composite::LogSumExp];
 
 /// Ways to choose the operands beside `x`.
@@ -219,7 +260,10 @@ fn operands(op: Composite, x: Value, beside: &[Value]) -> Vec<Vec<Value>> {
         2 => beside.iter().map(|&gain| vec![x, gain]).collect(),
         _ => {
             let pairs = beside.iter().flat_map(|&gain| beside.iter().map(move |&bias| (gain, bias)));
-            pairs.filter(|(gain, bias)| gain != bias).map(|(gain, bias)| vec![x, gain, bias]).collect()
+            pairs
+                .filter(|(gain, bias)| gain != bias || beside.len() == 1)
+                .map(|(gain, bias)| vec![x, gain, bias])
+                .collect()
         }
     }
 }
@@ -237,7 +281,7 @@ fn attributes(
     } else {
         vec![base]
     };
-    let corrections: &[u8] = if reads(Attr::Correction) { &[0, 1] } else { &[0] };
+    let corrections: &[u8] = if reads(Attr::Correction) && features.unbiased { &[0, 1] } else { &[0] };
     corrections.iter().flat_map(|c| with_eps.iter().map(|attrs| attrs.correction(*c))).collect()
 }
 

@@ -5,6 +5,7 @@
 //! in `(0, 1)`; atoms that stand for a sum ([`Atom::Base`]) have exponents below 1. Equal
 //! forms have equal ids. Start at [`Normalizer::add`] and [`Normalizer::multiply`].
 
+use super::interval::Interval;
 use super::rational::Number;
 use evenkeel_ir::{Binary, Extent, Op, Reduce};
 use rustc_hash::FxHashMap as HashMap;
@@ -81,6 +82,8 @@ pub struct Normalizer {
     pub(super) steps: usize,
     /// How many more rewrites it may do, see [`Normalizer::extend`].
     extra_steps: usize,
+    /// Bounds of symbols, in a proof by cases.
+    pub(super) bounds: HashMap<AtomId, Interval>,
 }
 
 impl Normalizer {
@@ -200,6 +203,7 @@ impl Normalizer {
     pub fn is_nonnegative(&self, form: Form) -> bool {
         let terms = &self.forms[form.0 as usize];
         terms.iter().all(|(product, factor)| factor.is_positive() && self.product_nonnegative(product))
+            || self.bounds_of(form).is_some_and(|(low, _)| low >= 0.0)
     }
 
     /// True when a form is known to be above zero everywhere.
@@ -210,6 +214,19 @@ impl Normalizer {
                 .all(|(atom, _)| matches!(self.fact(*atom).atom, Atom::Exp(_) | Atom::Prime(_) | Atom::Pi))
         };
         self.is_nonnegative(form) && self.forms[form.0 as usize].iter().any(never_zero)
+            || self.bounds_of(form).is_some_and(|(low, _)| low > 0.0)
+    }
+
+    /// True when every atom of `part` but numbers is an atom of `whole`.
+    pub fn contains(&self, part: Form, whole: Form) -> bool {
+        let atoms = |form: Form| {
+            let products: Vec<Product> =
+                self.terms(form).iter().map(|(product, _)| product.clone()).collect();
+            products.into_iter().flatten().map(|(atom, _)| atom)
+        };
+        let is_number =
+            |atom: &AtomId| matches!(self.fact(*atom).atom, Atom::Prime(_) | Atom::Pi | Atom::Batch);
+        atoms(part).all(|atom| is_number(&atom) || atoms(whole).any(|other| other == atom))
     }
 
     /// A number.

@@ -7,8 +7,11 @@
 //! `super::reader`. Start at [`Normalizer`].
 
 mod divide;
+#[cfg(test)]
+mod evaluate;
 mod exponential;
 mod form;
+mod interval;
 mod power;
 mod rational;
 mod reduce;
@@ -17,5 +20,7 @@ mod tests;
 
 pub(super) use divide::Lead;
 pub(super) use form::{Atom, AtomId, Product};
+#[cfg(test)]
+pub(crate) use evaluate::Evaluator;
 pub use form::{AxisMask, Form, Normalizer};
 pub use rational::Number;

@@ -86,6 +86,13 @@ impl Normalizer {
 
     /// `|x|`; known signs and even powers leave it.
     pub fn abs(&mut self, x: Form) -> Form {
+        if let Some((low, high)) = self.bounds_of(x) {
+            match (low >= 0.0, high <= 0.0) {
+                (true, _) => return x,
+                (_, true) => return self.scale(x, Number::int(-1)),
+                _ => {}
+            }
+        }
         let terms = self.terms(x);
         let [(product, factor)] = terms.as_slice() else {
             return self.abs_of_sum(x);
@@ -272,7 +279,10 @@ impl Normalizer {
     }
 }
 
-/// Prime factors with multiplicity; none where a factor exceeds 10^10.
+/// The largest prime that is tried as a divisor.
+const LARGEST_DIVISOR: i128 = 1000;
+
+/// Prime factors with multiplicity; none where two of them are large.
 fn prime_factors(mut n: i128) -> Option<Vec<(i128, i128)>> {
     let mut factors = Vec::new();
     let mut candidate = 2;
@@ -286,7 +296,7 @@ fn prime_factors(mut n: i128) -> Option<Vec<(i128, i128)>> {
             factors.push((candidate, count));
         }
         candidate += 1;
-        if candidate > 100_000 {
+        if candidate > LARGEST_DIVISOR {
             return None;
         }
     }

@@ -6,7 +6,7 @@
 
 use super::form::{Atom, AtomId, AxisMask, Form, Normalizer, Product};
 use super::rational::Number;
-use evenkeel_ir::op::{Binary, Unary};
+use evenkeel_ir::op::{Binary, Real, Unary};
 use evenkeel_ir::{Op, Reduce};
 use std::ops::{Add, Mul, Sub};
 
@@ -87,6 +87,12 @@ impl Normalizer {
         self.opaque(Op::Unary(Unary::Step), vec![inside])
     }
 
+    /// 1 where `x` is above `y`, else 0.
+    pub fn exceeds(&mut self, x: Form, y: Form) -> Form {
+        let difference = self.subtract(x, y);
+        self.step(difference)
+    }
+
     /// The smaller of two: `x + y - max(x, y)`.
     pub fn min(&mut self, x: Form, y: Form) -> Form {
         let (sum, max) = (self.add(x, y), self.max(x, y));
@@ -103,6 +109,9 @@ impl Normalizer {
         if self.is_nonnegative(opposite) {
             return y;
         }
+        if self.is_lowest(x) || self.is_lowest(y) {
+            return if self.is_lowest(x) { y } else { x };
+        }
         match (self.as_number(x), self.as_number(y)) {
             (Some(a), Some(b)) => self.number(if a.order(b).is_ge() { a } else { b }),
             (None, Some(knot)) => self.max_with_number(x, knot),
@@ -110,6 +119,15 @@ impl Normalizer {
             (None, None) if x == y => x,
             (None, None) => self.max_atom(x, y),
         }
+    }
+
+    /// True for minus infinity.
+    fn is_lowest(&self, x: Form) -> bool {
+        let terms = self.terms(x);
+        let [(product, Number::ONE)] = terms.as_slice() else { return false };
+        let [(atom, Number::ONE)] = product[..] else { return false };
+        let lowest = |number: &Real| number.get() == f64::NEG_INFINITY;
+        matches!(&self.fact(atom).atom, Atom::Opaque(Op::Const(number, _), _) if lowest(number))
     }
 
     fn max_atom(&mut self, x: Form, y: Form) -> Form {

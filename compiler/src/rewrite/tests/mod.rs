@@ -6,6 +6,7 @@ use super::rules::RULES;
 use super::spelling;
 use spellings::{ACTIVATIONS, NEAR_MISSES, NORMS, STATISTICS};
 mod derived;
+mod fuzz;
 mod proofs;
 mod rows;
 mod spellings;

@@ -149,6 +149,8 @@ pub(super) const NEAR_MISSES: &[(&str, &str)] = &[
     ("(log (add 1.01 (exp x)))", "softplus"),
     ("(add (max x 0) (log1p (exp (abs x))))", "softplus"),
     ("(mul x (tanh (log (add 2 (exp x)))))", "mish"),
+    ("(max (silu x) -0.25)", "silu"),
+    ("(max (mish x) -0.3)", "mish"),
     ("(max x 0.01)", "relu"),
     ("(min 6.06 (max 0 x))", "relu6"),
     ("(mul x (div (min 6 (max 0 (add x 3.03))) 6))", "hardswish"),
