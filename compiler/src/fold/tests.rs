@@ -1,0 +1,114 @@
+//! Every row: its example folds and keeps values and gradients; each refusal is refused, with its reason.
+
+use super::{FOLDS, Fold, Outcome, Refused, fold};
+use crate::grad::{backward, inline};
+use evenkeel_ir::{DType, Graph, GraphBuilder, Literal, Op, Value, eval, parse};
+
+/// The one door: a row applied to a text graph whose inputs named `x..` and integers are data.
+#[track_caller]
+fn folded(row: &Fold, text: &str) -> (Graph, Outcome) {
+    let graph = parse(text, "<example>").unwrap_or_else(|error| panic!("{}: {error}\n{text}", row.name));
+    let outcome = fold(&graph, &parameters(&graph), &[row]).unwrap();
+    outcome.graph.verify().unwrap();
+    (graph, outcome)
+}
+
+pub(super) fn parameters(graph: &Graph) -> Vec<usize> {
+    let is_parameter = |i: &usize| {
+        let input = &graph.inputs()[*i];
+        !input.name.starts_with('x') && input.ty.dtype.is_float()
+    };
+    (0..graph.inputs().len()).filter(is_parameter).collect()
+}
+
+/// Inputs in -2..2, the same every time.
+fn inputs(graph: &Graph) -> Vec<Literal> {
+    let number = |i: usize, seed: usize| {
+        let word = evenkeel_ir::random::threefry([seed as u32, 11], [i as u32, 0])[0];
+        f64::from(word) / f64::from(u32::MAX) * 4.0 - 2.0
+    };
+    let input = |(seed, input): (usize, &evenkeel_ir::Input)| {
+        let sizes = input.ty.shape.at(5);
+        let n = sizes.iter().product::<usize>();
+        match input.ty.dtype {
+            dtype if dtype.is_int() => {
+                Literal::ints(dtype, &sizes, (0..n as i64).map(|i| i * 3 % 7).collect())
+            }
+            DType::Bool => Literal::floats(DType::Bool, &sizes, (0..n).map(|i| (i % 2) as f64).collect()),
+            dtype => Literal::floats(dtype, &sizes, (0..n).map(|i| number(i, seed)).collect()),
+        }
+    };
+    graph.inputs().iter().enumerate().map(input).collect()
+}
+
+/// The graph with the gradients of weighted outputs towards all float inputs.
+fn with_gradients(graph: &Graph) -> Graph {
+    let mut b = GraphBuilder::new();
+    let own: Vec<Value> = graph.inputs().iter().map(|i| b.input(i.name.clone(), i.ty.clone())).collect();
+    let map = inline(&mut b, graph, &own);
+    let at = |v: &Value| map[v.node.0 as usize][v.result as usize];
+    let mut outputs: Vec<(String, Value)> = graph.outputs().iter().map(|(n, v)| (n.clone(), at(v))).collect();
+    let mut seeds = Vec::new();
+    for (name, value) in graph.outputs() {
+        seeds.push((*value, b.input(format!("cotangent.{name}"), graph.ty(*value).clone())));
+    }
+    let wrt: Vec<Value> = graph
+        .iter()
+        .filter(|(_, node)| matches!(node.op, Op::Input(_)) && node.types[0].dtype.is_float())
+        .map(|(node, _)| Value { node, result: 0 })
+        .collect();
+    let gradients = backward(&mut b, graph, &map, &seeds, &wrt).unwrap().gradients;
+    outputs.extend(gradients.into_iter().enumerate().map(|(i, g)| (format!("grad.{i}"), g)));
+    b.finish(outputs)
+}
+
+/// The largest difference of values and gradients, relative to the largest of each.
+pub(super) fn difference(before: &Graph, after: &Graph) -> f64 {
+    let [before, after] = [before, after].map(with_gradients);
+    let data = inputs(&before);
+    let [a, b] = [&before, &after].map(|graph| eval(graph, &data).unwrap());
+    assert_eq!(a.len(), b.len());
+    let error = |(a, b): (&Literal, &Literal)| {
+        let (a, b) = (a.to_floats(), b.to_floats());
+        assert!(a.iter().all(|x| x.is_finite()));
+        let scale = a.iter().fold(1.0f64, |m, x| m.max(x.abs()));
+        a.iter().zip(&b).fold(0.0f64, |m, (a, b)| m.max((a - b).abs() / scale))
+    };
+    a.iter().zip(&b).map(error).fold(0.0, f64::max)
+}
+
+#[test]
+fn every_example_folds_and_keeps_values_and_gradients() {
+    for row in FOLDS {
+        let (graph, outcome) = folded(row, row.example);
+        assert!(!outcome.folded.is_empty(), "{}: nothing folded; {:?}", row.name, outcome.refused);
+        assert_ne!(graph, outcome.graph, "{}", row.name);
+        let error = difference(&graph, &outcome.graph);
+        assert!(error < 1e-12, "{}: {error:e}\n{}", row.name, outcome.graph);
+    }
+}
+
+#[test]
+fn every_side_condition_refuses_and_says_why() {
+    let mut wrong = Vec::new();
+    for row in FOLDS {
+        assert!(!row.refuses.is_empty(), "{}", row.name);
+        for (text, reason) in row.refuses {
+            let (graph, outcome) = folded(row, text);
+            let said: Vec<String> = outcome.refused.iter().map(Refused::to_string).collect();
+            let kept = outcome.folded.is_empty() && graph == outcome.graph;
+            if !kept || !said.iter().any(|line| line.contains(reason)) {
+                wrong.push(format!("{}: {:?} {said:?}, not {reason}\n{text}\n", row.name, outcome.folded));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn names_are_unique() {
+    for (place, row) in FOLDS.iter().enumerate() {
+        assert!(FOLDS[..place].iter().all(|other| other.name != row.name), "{}", row.name);
+        assert!(Fold::named(row.name).is_some_and(|found| found.about == row.about));
+    }
+}
