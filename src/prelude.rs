@@ -8,7 +8,8 @@ pub use crate::nn::{
 };
 pub use crate::optim::{AdamW, Optimizer, Schedule, Sgd};
 pub use crate::session::{
-    Device, Jit, Model, check_gradients, custom_vjp, grad, jit, jvp, value_and_grad, vjp,
+    Device, Fold, Jit, Model, check_gradients, custom_vjp, grad, jit, jvp, optimize_for_inference,
+    value_and_grad, vjp,
 };
 pub use crate::trace::{Mode, Var, trace, with_module};
 pub use crate::train::{Step, StepOutput, train_step};

@@ -3,6 +3,7 @@
 mod allocation;
 mod concurrency;
 mod derivatives;
+mod folds;
 mod generate;
 mod kernels;
 mod oracle;

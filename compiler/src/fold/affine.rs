@@ -1,8 +1,8 @@
 //! Chains of additions and multiplications by parameters: `y -> scale * y + shift`.
 
 use super::context::Context;
-use super::rebuild::Rebuild;
-use evenkeel_ir::{Binary, NodeId, Op, Shape, Unary, Value};
+use super::rebuild::{Rebuild, to_rank, trimmed_shape};
+use evenkeel_ir::{Binary, NodeId, Op, Unary, Value};
 
 /// One op of a chain; values are parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,6 +46,14 @@ impl Step {
         node.inputs.iter().filter(|v| !cx.is_fixed(**v)).find_map(|v| Some((Step::of(cx, id, *v)?, *v)))
     }
 
+    /// The parameter of the step.
+    fn parameter(self) -> Option<Value> {
+        match self {
+            Step::Add(p) | Step::Sub(p) | Step::SubFrom(p) | Step::Mul(p) | Step::Div(p) => Some(p),
+            Step::Neg => None,
+        }
+    }
+
     /// The factor of the step, if it is one that a parameter gives.
     pub(crate) fn factor(self) -> Option<Value> {
         match self {
@@ -60,7 +68,8 @@ impl Step {
     }
 }
 
-/// `scale * y + shift` over values of one rank; nothing stands for 1 and 0.
+/// `scale * y + shift` over values of one rank, the least that holds them; nothing stands for 1
+/// and 0.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Affine {
     pub(crate) scale: Option<Value>,
@@ -68,8 +77,11 @@ pub(crate) struct Affine {
 }
 
 impl Affine {
-    /// The chain of these steps, with parameters padded to a rank.
-    pub(crate) fn of(r: &mut Rebuild<'_>, steps: &[Step], rank: usize, like: Value) -> Affine {
+    /// The chain of these steps, for values of the type of `like`.
+    pub(crate) fn of(r: &mut Rebuild<'_>, steps: &[Step], like: Value) -> Affine {
+        let parameters = steps.iter().filter_map(|step| step.parameter());
+        let rank = |p: Value| trimmed_shape(&r.b.ty(r.at(p)).shape).rank();
+        let rank = parameters.map(rank).max().unwrap_or(0);
         steps.iter().fold(Affine::default(), |affine, &step| affine.then(r, step, rank, like))
     }
 
@@ -109,14 +121,5 @@ impl Affine {
 fn minus_one(r: &mut Rebuild<'_>, like: Value, rank: usize) -> Value {
     let like = r.at(like);
     let number = r.b.number(like, -1.0);
-    super::rebuild::pad(&mut r.b, number, rank)
-}
-
-/// The shape of a parameter with leading axes of size 1 up to a rank.
-pub(crate) fn padded_shape(shape: &Shape, rank: usize) -> Shape {
-    let mut shape = shape.clone();
-    while shape.rank() < rank {
-        shape.0.insert(0, evenkeel_ir::Extent::ONE);
-    }
-    shape
+    to_rank(&mut r.b, number, rank)
 }

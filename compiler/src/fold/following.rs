@@ -7,10 +7,10 @@
 //! that of the weight: with `P = dy^T u`, `dW = gain P` and `dgain = sum_out W P`.
 
 use super::Findings;
-use super::affine::{Affine, Step, padded_shape};
+use super::affine::{Affine, Step};
 use super::context::Context;
 use super::linear::Linear;
-use super::rebuild::Rebuild;
+use super::rebuild::{Rebuild, padded_shape};
 use evenkeel_ir::{Attrs, Composite, NodeId, Op, Shape, Value};
 
 /// What is scaled and shifted.
@@ -142,11 +142,13 @@ impl Scaled {
             }
         };
         let rank = r.b.ty(data).rank();
-        let Affine { scale, shift } = Affine::of(r, &self.steps, rank, linear.weight);
+        let Affine { scale, shift } = Affine::of(r, &self.steps, linear.weight);
         let weight = r.at(linear.weight);
         let folded = match scale {
             Some(scale) => {
-                let shape = linear.shape_over_inputs(&r.b.ty(scale).shape).expect("each factor fits");
+                let shape = linear
+                    .shape_over_inputs(&padded_shape(&r.b.ty(scale).shape, rank))
+                    .expect("each factor fits");
                 let scale = r.b.reshape(scale, &shape);
                 r.b.mul(weight, scale)
             }
@@ -163,7 +165,7 @@ impl Scaled {
 
 /// The shape of a shift along all summed axes of the data.
 fn stretched(shift: &Shape, data: &Shape, linear: &Linear) -> Shape {
-    let mut shape = shift.clone();
+    let mut shape = padded_shape(shift, data.rank());
     linear.data_axes().iter().for_each(|axis| shape.0[axis] = data[axis]);
     shape
 }

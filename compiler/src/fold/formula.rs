@@ -35,7 +35,7 @@ fn write(graph: &Graph, value: Value) -> (String, Binding) {
     };
     match &node.op {
         Op::Input(index) => (graph.inputs()[*index as usize].name.clone(), Binding::Atom),
-        Op::Const(number, _) => (format!("{}", number.get()), Binding::Atom),
+        Op::Const(number, _) => (written(number.get()), Binding::Atom),
         Op::Reshape(_) | Op::Broadcast(_) | Op::StopGradient => operand(0),
         Op::Binary(Binary::Add) => infix("+", Binding::Sum, Binding::Sum),
         Op::Binary(Binary::Sub) => infix("-", Binding::Sum, Binding::Product),
@@ -45,6 +45,12 @@ fn write(graph: &Graph, value: Value) -> (String, Binding) {
         Op::Composite(_, Attrs { axes, .. }) => call(graph, value, &format!(" {axes}")),
         _ => call(graph, value, ""),
     }
+}
+
+/// `0.5`, `1e-5`
+fn written(number: f64) -> String {
+    let plain = number == 0.0 || (1e-3..1e6).contains(&number.abs());
+    if plain { format!("{number}") } else { format!("{number:e}") }
 }
 
 fn call(graph: &Graph, value: Value, attributes: &str) -> (String, Binding) {

@@ -23,7 +23,7 @@ pub struct Derived {
 /// A graph in two parts.
 #[derive(Clone, Debug)]
 pub struct Hoisted {
-    /// From the inputs of the graph to the new parameters; reads parameters only.
+    /// From the old parameters, in their order, to the new ones.
     pub derive: Graph,
     /// From the new parameters, then the inputs that are none, to the outputs of the graph.
     pub rest: Graph,
@@ -37,7 +37,7 @@ pub fn hoist(graph: &Graph, parameters: &[usize]) -> Hoisted {
     let frontier = frontier(&cx);
     let parameters = named(&cx, &frontier, parameters);
     let names: Vec<&str> = parameters.iter().map(|derived| derived.name.as_str()).collect();
-    let derive = derive(graph, &frontier, &names);
+    let derive = derive(&cx, &frontier, &names);
     let rest = rest(&cx, &frontier, &names);
     Hoisted { derive, rest, parameters }
 }
@@ -85,42 +85,55 @@ fn inputs_of(graph: &Graph, value: Value) -> Vec<usize> {
     found
 }
 
-/// Names new parameters: a kept one as before, a changed one like its first source of the same
-/// type whose name is free.
+/// Names new parameters: a kept one as before, a changed one like the parameter that it stands
+/// for, as far as that name is free.
 fn named(cx: &Context<'_>, frontier: &[Value], parameters: &[usize]) -> Vec<Derived> {
     let graph = cx.graph;
     let name = |index: usize| graph.inputs()[index].name.clone();
-    let kept = |value: &Value| match graph.op(*value) {
-        Op::Input(index) => Some(*index as usize),
-        _ => None,
-    };
-    let mut taken: Vec<String> = frontier.iter().filter_map(kept).map(name).collect();
-    let others = (0..graph.inputs().len()).filter(|index| !parameters.contains(index));
-    taken.extend(others.map(name));
+    let mut taken: Vec<String> = frontier.iter().filter_map(|v| input_index(graph, *v)).map(name).collect();
+    taken.extend((0..graph.inputs().len()).filter(|index| !parameters.contains(index)).map(name));
     let mut describe = |value: &Value| {
         let ty = graph.ty(*value).clone();
-        let inputs = inputs_of(graph, *value);
-        let like = inputs.iter().copied().filter(|index| graph.inputs()[*index].ty == ty).map(name);
-        let any = inputs.iter().copied().map(|index| format!("{}.folded", name(index)));
+        let sources = inputs_of(graph, *value);
+        let like = candidates(graph, *value, &sources).into_iter().map(name);
+        let suffixed = sources.iter().map(|index| format!("{}.folded", name(*index)));
         let numbered = (0..).map(|count| format!("folded.{count}"));
-        let mut candidates = like.chain(any).chain(numbered);
-        let new = kept(value).map(name).or_else(|| candidates.find(|candidate| !taken.contains(candidate)));
-        let new = new.expect("numbers do not end");
+        let free = || like.chain(suffixed).chain(numbered).find(|new| !taken.contains(new));
+        let new = input_index(graph, *value).map(name).or_else(free).expect("numbers do not end");
         taken.push(new.clone());
-        let sources = inputs.iter().copied().map(name).collect();
+        let sources = sources.iter().copied().map(name).collect();
         Derived { name: new, ty, formula: formula(graph, *value), sources }
     };
     frontier.iter().map(&mut describe).collect()
 }
 
+fn input_index(graph: &Graph, value: Value) -> Option<usize> {
+    match graph.op(value) {
+        Op::Input(index) => Some(*index as usize),
+        _ => None,
+    }
+}
+
+/// Parameters of the type of a value, best first: what its arithmetic starts with, what it adds
+/// last, the others.
+fn candidates(graph: &Graph, value: Value, sources: &[usize]) -> Vec<usize> {
+    let operand = |v: Value, place: usize| graph.node(v.node).inputs[place];
+    let mut first = value;
+    while matches!(graph.op(first), Op::Binary(_) | Op::Reshape(_) | Op::Broadcast(_)) {
+        first = operand(first, 0);
+    }
+    let last = matches!(graph.op(value), Op::Binary(_)).then(|| source(graph, operand(value, 1)));
+    let near = [Some(first), last].into_iter().flatten().filter_map(|v| input_index(graph, v));
+    let all = near.chain(sources.iter().copied());
+    all.filter(|index| graph.inputs()[*index].ty == *graph.ty(value)).collect()
+}
+
 /// The graph of the new parameters.
-fn derive(graph: &Graph, frontier: &[Value], names: &[&str]) -> Graph {
+fn derive(cx: &Context<'_>, frontier: &[Value], names: &[&str]) -> Graph {
+    let graph = cx.graph;
     let live = graph.reachable(frontier.iter().copied());
     let mut copy = Copy::default();
-    graph
-        .inputs()
-        .iter()
-        .for_each(|input| copy.inputs.push(copy.b.input(input.name.clone(), input.ty.clone())));
+    copy.declare(cx, true);
     copy.nodes(graph, |id| live[id.0 as usize]);
     let values: Vec<Value> = frontier.iter().map(|v| copy.values[v]).collect();
     copy.b.finish(names.iter().map(|name| (*name).to_string()).zip(values))
@@ -134,15 +147,7 @@ fn rest(cx: &Context<'_>, frontier: &[Value], names: &[&str]) -> Graph {
         let input = copy.b.input(*name, graph.ty(*value).clone());
         copy.values.insert(*value, input);
     }
-    let is_data: Vec<bool> = inputs(graph).map(|v| v.is_none_or(|v| !cx.is_fixed(v))).collect();
-    for (input, is_data) in graph.inputs().iter().zip(is_data) {
-        let value = if is_data {
-            copy.b.input(input.name.clone(), input.ty.clone())
-        } else {
-            Value { node: NodeId(0), result: 0 }
-        };
-        copy.inputs.push(value);
-    }
+    copy.declare(cx, false);
     let needed = needed(graph, frontier);
     copy.nodes(graph, |id| needed[id.0 as usize]);
     let outputs: Vec<(String, Value)> =
@@ -150,10 +155,16 @@ fn rest(cx: &Context<'_>, frontier: &[Value], names: &[&str]) -> Graph {
     copy.b.finish(outputs)
 }
 
-/// For every declared input its value.
-fn inputs(graph: &Graph) -> impl Iterator<Item = Option<Value>> + '_ {
-    let at = |index: usize| graph.iter().find(|(_, node)| node.op == Op::Input(index as u32));
-    (0..graph.inputs().len()).map(move |index| at(index).map(|(node, _)| Value { node, result: 0 }))
+/// The values of the inputs, in order of declaration.
+fn inputs(graph: &Graph) -> Vec<Value> {
+    let index = |value: &Value| match graph.op(*value) {
+        Op::Input(index) => Some(*index),
+        _ => None,
+    };
+    let all = graph.iter().map(|(node, _)| Value { node, result: 0 });
+    let mut found: Vec<Value> = all.filter(|value| index(value).is_some()).collect();
+    found.sort_by_key(index);
+    found
 }
 
 /// Nodes that the outputs need when the frontier is given.
@@ -174,26 +185,33 @@ fn needed(graph: &Graph, frontier: &[Value]) -> Vec<bool> {
 #[derive(Default)]
 struct Copy {
     b: GraphBuilder,
-    inputs: Vec<Value>,
     values: HashMap<Value, Value>,
 }
 
 impl Copy {
+    /// Declares the inputs that are parameters, or those that are not.
+    fn declare(&mut self, cx: &Context<'_>, parameters: bool) {
+        for value in inputs(cx.graph) {
+            let Op::Input(index) = *cx.graph.op(value) else { unreachable!("inputs are inputs") };
+            let input = &cx.graph.inputs()[index as usize];
+            if cx.is_fixed(value) == parameters {
+                let new = self.b.input(input.name.clone(), input.ty.clone());
+                self.values.insert(value, new);
+            }
+        }
+    }
+
     /// Copies the wanted nodes that are not there yet.
     fn nodes(&mut self, graph: &Graph, wanted: impl Fn(NodeId) -> bool) {
         for (id, node) in graph.iter().filter(|(id, _)| wanted(*id)) {
+            if self.values.contains_key(&Value { node: id, result: 0 }) {
+                continue;
+            }
             self.b.set_provenance(graph.provenance(id).clone());
-            let first = match node.op {
-                Op::Input(index) => self.inputs[index as usize],
-                ref op => {
-                    let operands: Vec<Value> = node.inputs.iter().map(|v| self.values[v]).collect();
-                    self.b.op(op.clone(), &operands)
-                }
-            };
+            let operands: Vec<Value> = node.inputs.iter().map(|v| self.values[v]).collect();
+            let first = self.b.op(node.op.clone(), &operands);
             for result in 0..node.types.len() as u32 {
-                self.values
-                    .entry(Value { node: id, result })
-                    .or_insert(Value { result: first.result + result, ..first });
+                self.values.insert(Value { node: id, result }, Value { result, ..first });
             }
         }
     }

@@ -3,13 +3,14 @@
 //! | lint | what | source |
 //! |---|---|---|
 //! | `decay-of-scale-invariant` | every use of a parameter is normalized: its size has no effect, so weight decay does not regularize the function, it raises the effective learning rate | C23 |
+//! | `no-gradient` | a parameter that the outputs do not depend on: unused, or recognized as subtracted again | D6, H8 |
 //! | `dead-bias` | a bias that a norm or softmax subtracts again: its gradient is 0 | D6, H8, E1 |
 //!
 //! Start at [`lint`].
 
 use super::Origin;
-use super::affine::padded_shape;
 use super::context::Context;
+use super::rebuild::padded_shape;
 use evenkeel_ir::{Attrs, Binary, Composite, Graph, NodeId, Op, Unary, Value};
 use std::fmt;
 
@@ -51,6 +52,8 @@ pub fn lint(graph: &Graph, parameters: &[usize], decay: bool) -> Vec<Lint> {
         if let Some(norm) = walk.dead(id) {
             let what = format!("{} subtracts it again, so its gradient is 0", graph.node(norm).op.name());
             lints.push(Lint { name: "dead-bias", parameter, what, origin: Origin::of(graph, norm) });
+        } else if let Some(what) = walk.unread(id) {
+            lints.push(Lint { name: "no-gradient", parameter, what, origin: first_use(graph, id) });
         } else if let Some(norm) = walk.scale_invariant(id).filter(|_| decay) {
             let what = format!(
                 "{} removes its scale{}, so weight decay only changes the effective learning rate",
@@ -73,6 +76,13 @@ fn but_for_eps(graph: &Graph, norm: NodeId) -> String {
         Op::Composite(_, attrs) if attrs.eps.get() > 0.0 => format!(" up to eps {:e}", attrs.eps.get()),
         _ => String::new(),
     }
+}
+
+/// Where a parameter is used first, whether that matters or not.
+fn first_use(graph: &Graph, id: NodeId) -> Origin {
+    let reads = |node: &evenkeel_ir::Node| node.inputs.iter().any(|v| v.node == id);
+    let user = graph.iter().find(|(_, node)| reads(node));
+    user.map_or_else(Origin::default, |(user, _)| Origin::of(graph, user))
 }
 
 /// Nodes that depend on one.
@@ -105,6 +115,12 @@ impl Walk<'_, '_> {
         let found: Option<Vec<NodeId>> =
             self.cx.readers(id).iter().filter(stops).map(|reader| visit(*reader)).collect();
         found?.pop()
+    }
+
+    /// Why no output depends on a parameter, if that is so.
+    fn unread(&self, id: NodeId) -> Option<String> {
+        let unread = self.cx.readers(id).is_empty() && !self.cx.is_output(id);
+        unread.then(|| "nothing that counts depends on it: unused, or a norm subtracts it again".into())
     }
 
     /// The norm that makes a value's scale irrelevant on every way to an output.

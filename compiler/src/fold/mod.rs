@@ -92,7 +92,7 @@ pub struct Refused {
 impl fmt::Display for Folded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Folded { rule, what, origin } = self;
-        write!(f, "{rule}: {what}{origin}")
+        write!(f, "{rule}{origin}: {what}")
     }
 }
 

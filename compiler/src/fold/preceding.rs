@@ -5,10 +5,10 @@
 //! the weight only, and nothing else reads what is between.
 
 use super::Findings;
-use super::affine::{Affine, Step, padded_shape};
+use super::affine::{Affine, Step};
 use super::context::Context;
 use super::linear::Linear;
-use super::rebuild::{Rebuild, trim};
+use super::rebuild::{Rebuild, padded_shape};
 use evenkeel_ir::{Axes, Composite, NodeId, Op, Value};
 
 /// A product and the steps after it.
@@ -115,20 +115,16 @@ impl Chain {
     fn apply(&self, r: &mut Rebuild<'_>) -> Value {
         let Chain { linear, steps, .. } = self;
         let rank = r.graph.node(linear.id).types[0].rank();
-        let Affine { scale, shift } = Affine::of(r, steps, rank, linear.weight);
+        let Affine { scale, shift } = Affine::of(r, steps, linear.weight);
         let (data, mut weight) = (r.at(linear.data), r.at(linear.weight));
         if let Some(scale) = scale {
-            let shape = linear.shape_over_outputs(&r.b.ty(scale).shape).expect("each factor fits");
+            let shape = linear
+                .shape_over_outputs(&padded_shape(&r.b.ty(scale).shape, rank))
+                .expect("each factor fits");
             let scale = r.b.reshape(scale, &shape);
             weight = r.b.mul(weight, scale);
         }
         let product = linear.product(r, data, weight);
-        match shift {
-            Some(shift) => {
-                let shift = trim(&mut r.b, shift);
-                r.b.add(product, shift)
-            }
-            None => product,
-        }
+        shift.map_or(product, |shift| r.b.add(product, shift))
     }
 }

@@ -1,7 +1,7 @@
 //! Building the graph that replacements describe.
 
 use crate::error::CompileError;
-use evenkeel_ir::{Graph, GraphBuilder, NodeId, Op, Shape, Value};
+use evenkeel_ir::{Extent, Graph, GraphBuilder, NodeId, Op, Shape, Value};
 use rustc_hash::FxHashMap as HashMap;
 
 /// Builds the new value of a node from the new values of nodes before it.
@@ -22,10 +22,10 @@ impl Rebuild<'_> {
         self.values[&old]
     }
 
-    /// The new value with leading axes of size 1 up to a rank.
+    /// The new value with as many leading axes of size 1 as this rank needs.
     pub(crate) fn padded(&mut self, old: Value, rank: usize) -> Value {
         let value = self.at(old);
-        pad(&mut self.b, value, rank)
+        to_rank(&mut self.b, value, rank)
     }
 
     fn copy(&mut self, id: NodeId) -> Result<Value, CompileError> {
@@ -40,20 +40,21 @@ impl Rebuild<'_> {
     }
 }
 
-/// Adds leading axes of size 1 up to a rank.
-pub(crate) fn pad(b: &mut GraphBuilder, x: Value, rank: usize) -> Value {
-    let mut shape = b.ty(x).shape.clone();
-    while shape.rank() < rank {
-        shape.0.insert(0, evenkeel_ir::Extent::ONE);
-    }
-    b.reshape(x, &shape)
+/// The shape with leading axes of size 1 up to a rank.
+pub(crate) fn padded_shape(shape: &Shape, rank: usize) -> Shape {
+    let missing = rank.saturating_sub(shape.rank());
+    Shape(std::iter::repeat_n(Extent::ONE, missing).chain(shape.0.iter().copied()).collect())
 }
 
-/// Drops leading axes of size 1.
-pub(crate) fn trim(b: &mut GraphBuilder, x: Value) -> Value {
-    let shape = &b.ty(x).shape;
-    let kept = shape.0.iter().copied().skip_while(|extent| extent.is_one()).collect();
-    b.reshape(x, &Shape(kept))
+/// The shape without leading axes of size 1.
+pub(crate) fn trimmed_shape(shape: &Shape) -> Shape {
+    Shape(shape.0.iter().copied().skip_while(|extent| extent.is_one()).collect())
+}
+
+/// The value with this rank, by adding or dropping leading axes of size 1.
+pub(crate) fn to_rank(b: &mut GraphBuilder, x: Value, rank: usize) -> Value {
+    let shape = padded_shape(&trimmed_shape(&b.ty(x).shape), rank);
+    b.reshape(x, &shape)
 }
 
 /// The graph with some nodes replaced and without what no output needs.

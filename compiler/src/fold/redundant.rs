@@ -8,8 +8,8 @@
 //! | `softmax(x + k)` | `softmax(x)` | k constant along the axes; ours shifts by the maximum itself |
 
 use super::Findings;
-use super::affine::padded_shape;
 use super::context::Context;
+use super::rebuild::padded_shape;
 use evenkeel_ir::{Attrs, Binary, Composite, EpsKind, Op, Value};
 
 /// Another operand and other attributes for a composite.

@@ -4,10 +4,9 @@
 //! large that the norm was what kept the product finite, the product overflows.
 
 use super::Findings;
-use super::affine::padded_shape;
 use super::context::Context;
 use super::linear::Linear;
-use super::rebuild::{Rebuild, pad};
+use super::rebuild::{Rebuild, padded_shape};
 use evenkeel_ir::{Attrs, Binary, Composite, NodeId, Op, Value};
 
 /// How a row is scaled.
@@ -117,8 +116,8 @@ fn apply(r: &mut Rebuild<'_>, linear: &Linear, x: Value, scale: Scale) -> Value 
     let factor = match scale {
         Scale::Root(op, attrs) => r.b.composite(op, &[data], attrs),
         Scale::Times(v) | Scale::Over(v) => {
-            let (v, rank) = (r.at(v), r.b.ty(data).rank());
-            pad(&mut r.b, v, rank)
+            let rank = r.b.ty(data).rank();
+            r.padded(v, rank)
         }
     };
     let shape = linear.shape_over_rows(&r.b.ty(factor).shape).expect("the factor fits");
