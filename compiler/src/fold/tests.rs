@@ -3,6 +3,8 @@
 use super::{FOLDS, Fold, Outcome, Refused, fold};
 use crate::grad::{backward, inline};
 use evenkeel_ir::{DType, Graph, GraphBuilder, Literal, Op, Value, eval, parse};
+use std::collections::BTreeMap;
+use std::fmt::Write;
 
 /// The one door: a row applied to a text graph whose inputs named `x..` and integers are data.
 #[track_caller]
@@ -13,7 +15,7 @@ fn folded(row: &Fold, text: &str) -> (Graph, Outcome) {
     (graph, outcome)
 }
 
-pub(super) fn parameters(graph: &Graph) -> Vec<usize> {
+fn parameters(graph: &Graph) -> Vec<usize> {
     let is_parameter = |i: &usize| {
         let input = &graph.inputs()[*i];
         !input.name.starts_with('x') && input.ty.dtype.is_float()
@@ -63,18 +65,18 @@ fn with_gradients(graph: &Graph) -> Graph {
 }
 
 /// The largest difference of values and gradients, relative to the largest of each.
-pub(super) fn difference(before: &Graph, after: &Graph) -> f64 {
+fn difference(before: &Graph, after: &Graph) -> f64 {
     let [before, after] = [before, after].map(with_gradients);
     let data = inputs(&before);
     let [a, b] = [&before, &after].map(|graph| eval(graph, &data).unwrap());
     assert_eq!(a.len(), b.len());
     let error = |(a, b): (&Literal, &Literal)| {
         let (a, b) = (a.to_floats(), b.to_floats());
-        assert!(a.iter().all(|x| x.is_finite()));
         let scale = a.iter().fold(1.0f64, |m, x| m.max(x.abs()));
-        a.iter().zip(&b).fold(0.0f64, |m, (a, b)| m.max((a - b).abs() / scale))
+        let error = |(a, b): (&f64, &f64)| (a - b).abs() / scale;
+        a.iter().zip(&b).map(error).fold(0.0f64, |m, e| if e.is_nan() { e } else { m.max(e) })
     };
-    a.iter().zip(&b).map(error).fold(0.0, f64::max)
+    a.iter().zip(&b).map(error).fold(0.0f64, |m, e| if e.is_nan() { e } else { m.max(e) })
 }
 
 #[test]
@@ -110,5 +112,67 @@ fn names_are_unique() {
     for (place, row) in FOLDS.iter().enumerate() {
         assert!(FOLDS[..place].iter().all(|other| other.name != row.name), "{}", row.name);
         assert!(Fold::named(row.name).is_some_and(|found| found.about == row.about));
+    }
+}
+
+/// A random network over `[N,6]` as text: a word decides each op and its operands.
+fn network(seed: u32) -> String {
+    let mut text = String::from("x = input f64[N,6]\nx1 = input f64[1,6]\n");
+    ["w0", "w1", "w2"].iter().for_each(|w| writeln!(text, "{w} = input f64[6,6]").unwrap());
+    ["g0", "g1", "g2"].iter().for_each(|g| writeln!(text, "{g} = input f64[6]").unwrap());
+    let mut values = vec!["x".to_string()];
+    let mut dice = 0;
+    let mut pick = |n: usize| {
+        dice += 1;
+        evenkeel_ir::random::threefry([seed, 3], [dice, 0])[0] as usize % n
+    };
+    for step in 0..4 + pick(12) {
+        let near = values.len().min(3);
+        let v = values[values.len() - 1 - pick(near)].clone();
+        let u = values[pick(values.len())].clone();
+        let (w, g, h) = (pick(3), pick(3), pick(3));
+        let axis = usize::from(pick(5) > 0);
+        let op = match pick(20) {
+            0..5 => format!("dot @1 @{} {v} w{w}", pick(2)),
+            5 | 6 => format!("add {v} g{g}"),
+            7 | 8 => format!("{} {v} g{g}", ["mul", "sub"][pick(2)]),
+            9 => format!("mul {v} {}", [0.5, -2.0, 3.0][pick(3)]),
+            10 => format!("{} {v}", ["neg", "tanh"][pick(2)]),
+            11 => format!("layer_norm @{axis} eps=1e-2 {v} g{g} g{h}"),
+            12 => format!("rms_norm @{axis} eps=1e-2 {v} g{g}"),
+            13 | 14 => format!("{} @{axis} eps=1e-2 {v}", ["standardize", "rms_unit"][pick(2)]),
+            15 => format!("center @{axis} {v}"),
+            16 => format!("mul {v} (tanh (sum @{axis} {v}))"),
+            17 => format!("mul {v} x1"),
+            18 => format!("softmax @{axis} {v}"),
+            _ => format!("add {v} {u}"),
+        };
+        writeln!(text, "v{step} = {op}").unwrap();
+        values.push(format!("v{step}"));
+    }
+    let last = values[values.len() - 1].clone();
+    let other = if pick(4) == 0 { values[values.len() / 2].clone() } else { last.clone() };
+    write!(text, "return y={last}, z=tanh {other}").unwrap();
+    text
+}
+
+#[test]
+fn random_networks_keep_values_and_gradients() {
+    let rows: Vec<&Fold> = FOLDS.iter().collect();
+    let mut fired: BTreeMap<&str, usize> = BTreeMap::new();
+    for seed in 0..1500 {
+        let text = network(seed);
+        let graph = parse(&text, "network").unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let outcome = fold(&graph, &parameters(&graph), &rows).unwrap();
+        outcome.graph.verify().unwrap();
+        outcome.folded.iter().for_each(|folded| *fired.entry(folded.rule).or_default() += 1);
+        if outcome.folded.is_empty() {
+            continue;
+        }
+        let error = difference(&graph, &outcome.graph);
+        assert!(error < 1e-9, "seed {seed}: {error:e}\n{graph}\n{:#?}\n{}", outcome.folded, outcome.graph);
+    }
+    for row in FOLDS {
+        assert!(fired.get(row.name).is_some_and(|count| *count >= 10), "{fired:?}");
     }
 }
