@@ -188,6 +188,69 @@ fn pre_layer_norm_becomes_pre_rms_norm() {
     }
 }
 
+/// One Pre-LN transformer block with positions, over `[N, tokens]`.
+#[derive(Clone, Debug, Parameters)]
+struct Transformer {
+    table: Embedding,
+    positions: Param,
+    norm: LayerNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    out: Linear,
+    dropout: Dropout,
+    last_norm: LayerNorm,
+}
+
+impl Transformer {
+    fn new() -> Transformer {
+        let mut rng = Rng::seed(4);
+        let linear = |rng: &mut Rng| Linear::new(rng, 8, 8);
+        Transformer {
+            table: Embedding::new(&mut rng, 10, 8),
+            positions: rng.normal(&[5, 8], 1.0),
+            norm: affine(&mut rng, 8),
+            query: linear(&mut rng),
+            key: linear(&mut rng),
+            value: linear(&mut rng),
+            out: linear(&mut rng),
+            dropout: Dropout { p: 0.1 },
+            last_norm: affine(&mut rng, 8),
+        }
+    }
+
+    /// The table gives the logits as well.
+    fn forward(&self, tokens: Var) -> Var {
+        let x = self.table.forward(tokens) + &self.positions;
+        let n = self.norm.forward(x);
+        let scores = self.query.forward(n).matmul(self.key.forward(n).transpose());
+        let mixed = (scores / 8f64.sqrt()).softmax(-1).matmul(self.value.forward(n));
+        let x = x + self.dropout.forward(self.out.forward(mixed));
+        self.last_norm.forward(x).linear(self.table.weight.value())
+    }
+}
+
+#[test]
+fn a_transformer_keeps_its_predictions_without_gains_and_centring() {
+    let (model, x) = (Transformer::new(), tokens(20).reshape(&[4, 5]).unwrap());
+    let forward = |m: &Transformer, x: Var| m.forward(x);
+    let plain = jit(&model, forward).compile(&x).unwrap();
+    let optimized = optimize_for_inference(&model, forward).compile(&x).unwrap();
+    close(&plain.run(&x).unwrap(), &optimized.run(&x).unwrap(), 2e-5);
+    let graph = optimized.graph();
+    let of = |op| count(graph, is(op));
+    assert_eq!((of(Composite::RmsUnit), of(Composite::Softmax)), (2, 1), "{}", optimized.explain());
+    assert_eq!(count(graph, |op| matches!(op, Op::Composite(..))), 3, "{graph}");
+    let names: Vec<&str> = optimized.parameters().iter().map(|new| new.name.as_str()).collect();
+    insta::assert_snapshot!(names.join(" "), @"table.weight positions query.weight query.bias key.weight key.bias value.weight value.bias out.weight out.bias table.weight.folded last_norm.bias.folded");
+    assert_eq!(optimized.model().get().parameter("last_norm.bias.folded").unwrap().sizes(), [10]);
+    // elementwise dropout on the branch: the stream is not centred, the gains still move
+    let training = jit(&model, forward).mode(Mode::Train).device(Device::Interp).folds(&Fold::safe());
+    let training = training.compile(&x).unwrap();
+    let of = |op| count(training.graph(), is(op));
+    assert_eq!((of(Composite::RmsUnit), of(Composite::Standardize)), (0, 2), "{}", training.graph());
+}
+
 #[test]
 fn post_norm_and_dropout_keep_their_layer_norms() {
     let forward = |m: &Residual, x: Var| {

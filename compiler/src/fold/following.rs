@@ -10,8 +10,8 @@ use super::Findings;
 use super::affine::{Affine, Step};
 use super::context::Context;
 use super::linear::Linear;
-use super::rebuild::{Rebuild, padded_shape};
-use evenkeel_ir::{Attrs, Composite, NodeId, Op, Shape, Value};
+use super::rebuild::{Rebuild, padded_shape, to_rank, trimmed_shape};
+use evenkeel_ir::{Attrs, Binary, Composite, NodeId, Op, Shape, Value};
 
 /// What is scaled and shifted.
 #[derive(Clone, Copy)]
@@ -37,7 +37,7 @@ pub(super) fn find(cx: &Context<'_>) -> Findings {
         if readers.is_empty() || cx.is_fixed(Value { node: id, result: 0 }) {
             continue;
         }
-        if let Some(reason) = varying_gain(cx, id) {
+        if let Some(reason) = varying_gain(cx, id, &readers[0]) {
             findings.refuse(cx.graph, id, reason);
             continue;
         }
@@ -77,16 +77,16 @@ fn unit(cx: &Context<'_>, id: NodeId) -> Option<Scaled> {
 /// The scaled value that a node is; none where nothing scales it.
 fn scaled(cx: &Context<'_>, id: NodeId) -> Option<Scaled> {
     let mut steps = Vec::new();
-    let mut at = id;
+    let mut at = Value { node: id, result: 0 };
     let (source, first) = loop {
-        let own = at == id || cx.only_reader(at).is_some();
-        match (unit(cx, at), Step::back(cx, at)) {
+        let own = at.node == id || cx.only_reader(at.node).is_some();
+        match (unit(cx, at.node), Step::back(cx, at.node)) {
             (Some(unit), _) if own => break (unit.source, unit.steps),
             (_, Some((step, from))) if own => {
                 steps.push(step);
-                at = from.node;
+                at = from;
             }
-            _ => break (Source::Value(Value { node: at, result: 0 }), Vec::new()),
+            _ => break (Source::Value(at), Vec::new()),
         }
     };
     let steps: Vec<Step> = first.into_iter().chain(steps.into_iter().rev()).collect();
@@ -94,15 +94,20 @@ fn scaled(cx: &Context<'_>, id: NodeId) -> Option<Scaled> {
     scales.then_some(Scaled { source, steps })
 }
 
-/// Why a norm's gain cannot move, if that is so.
-fn varying_gain(cx: &Context<'_>, id: NodeId) -> Option<String> {
+/// Why a gain cannot move, if it is not a parameter.
+fn varying_gain(cx: &Context<'_>, id: NodeId, reader: &Linear) -> Option<String> {
     let node = cx.node(id);
-    let affine = match node.op {
-        Op::Composite(Composite::LayerNorm | Composite::RmsNorm, _) => &node.inputs[1..],
-        _ => return None,
+    let per_feature = |v: &&Value| {
+        let shape = padded_shape(&cx.graph.ty(**v).shape, node.types[0].rank());
+        shape != node.types[0].shape && reader.shape_over_inputs(&shape).is_some()
     };
-    let varying = affine.iter().find(|v| cx.fixed(**v).is_none())?;
-    Some(format!("its gain or bias depends on {}", cx.data_behind(*varying)))
+    let varying = |v: &&Value| cx.fixed(**v).is_none();
+    let gain = match node.op {
+        Op::Composite(Composite::LayerNorm | Composite::RmsNorm, _) => node.inputs[1..].iter().find(varying),
+        Op::Binary(Binary::Mul | Binary::Div) => node.inputs.iter().filter(varying).find(per_feature),
+        _ => None,
+    };
+    gain.map(|gain| format!("its gain or bias depends on {}", cx.data_behind(*gain)))
 }
 
 /// Which side condition fails.
@@ -159,6 +164,8 @@ impl Scaled {
         let full = stretched(&r.b.ty(shift).shape, &r.b.ty(data).shape, linear);
         let shift = r.b.broadcast(shift, &full);
         let moved = linear.product(r, shift, weight);
+        let rank = trimmed_shape(&r.b.ty(moved).shape).rank();
+        let moved = to_rank(&mut r.b, moved, rank);
         r.b.add(product, moved)
     }
 }

@@ -59,12 +59,12 @@ fn frontier(cx: &Context<'_>) -> Vec<Value> {
     found
 }
 
-/// The value whose elements a value only moves.
+/// The value whose elements a value only moves. What is computed may as well be reshaped at once.
 fn source(graph: &Graph, value: Value) -> Value {
+    let operand = || source(graph, graph.node(value.node).inputs[0]);
     match graph.op(value) {
-        Op::Reshape(_) | Op::Broadcast(_) | Op::Transpose(_) => {
-            source(graph, graph.node(value.node).inputs[0])
-        }
+        Op::Broadcast(_) | Op::Transpose(_) => operand(),
+        Op::Reshape(_) if input_index(graph, operand()).is_some() => operand(),
         _ => value,
     }
 }

@@ -121,6 +121,10 @@ pub const FOLDS: &[Fold] = &[
                 "its gain or bias depends on input x1",
             ),
             (
+                "x = input f64[N,6]\nx1 = input f64[1,6]\nw = input f64[6,6]\nreturn y=dot @1 @1 (mul x x1) w",
+                "its gain or bias depends on input x1",
+            ),
+            (
                 "x = input f64[N,3,6]\ng = input f64[6]\nw = input f64[4,3]\n\
                  n = rms_norm @2 eps=1e-5 x g\nreturn y=dot @1 @1 n w",
                 "its scale varies along axes that dot at <example>:5:10 does not sum over",
@@ -164,6 +168,18 @@ pub const FOLDS: &[Fold] = &[
                 "the stream is the output s",
             ),
             ("x = input f64[N,6]\nreturn y=standardize @1 x", "input x is data, which no weight centers"),
+            (
+                "i = input i32[6]\nt = input f64[6,9]\nreturn y=standardize @1 (gather axis=1 t i)",
+                "the gathered axis is that of the norm",
+            ),
+            (
+                "i = input i32[N]\nx = input f64[9,6]\nreturn y=standardize @1 (gather axis=0 x i)",
+                "rows of a value that is not a parameter cannot be centred",
+            ),
+            (
+                "x = input f64[6,5]\nw = input f64[4,5]\nreturn y=standardize @1 (dot @1 @1 w x)",
+                "the product keeps the width of its data, not of its weight",
+            ),
             (
                 "x = input f64[N,6]\nx1 = input f64[N,6]\nreturn y=standardize @1 (dot @0 @0 x x1)",
                 "a product whose weight is not a parameter cannot be centred",
