@@ -1,6 +1,8 @@
 //! Folded models: the same predictions and gradients, fewer norms and kernels, their own parameters.
 
+use evenkeel::host::host_target;
 use evenkeel::prelude::*;
+use evenkeel_compiler::Options;
 use evenkeel_compiler::fold::lint::lint;
 use evenkeel_compiler::fold::{FOLDS, fold, hoist};
 use evenkeel_ir::{Axes, Binary, Composite, Graph, Input, Literal, Op, Reduce, eval, parse};
@@ -337,6 +339,24 @@ fn queries_keys_and_values_share_one_norm() {
     check(&both, &evenkeel::bench::inputs(&both, 9), 2e-5);
 }
 
+#[test]
+fn a_shared_norm_has_one_backward() {
+    let graph = text(
+        "x = input f32[N,16]\ng = input f32[16]\nh = input f32[16]\n\
+         return y=tanh (rms_norm @1 eps=1e-6 x g), z=tanh (rms_norm @1 eps=1e-6 x h)",
+    );
+    let shared = folded(&graph);
+    let kernels = |graph: &Graph| {
+        let compiled = evenkeel_compiler::compile(graph, &host_target(1), &Options::default()).unwrap();
+        compiled.report.kernels.len()
+    };
+    assert_eq!((kernels(&graph), kernels(&shared)), (1, 1), "equal statistics share a kernel anyway");
+    let [plain, shared] = [graph, shared].map(|graph| with_gradients(&graph, 3));
+    let means = |graph: &Graph| count(graph, is(Composite::Mean));
+    assert_eq!((means(&plain), means(&shared)), (2, 1));
+    check(&shared, &evenkeel::bench::inputs(&shared, 9), 2e-5);
+}
+
 /// Is it a sum over rows: the gradient of a gain or a bias the direct way?
 fn sums_rows(op: &Op) -> bool {
     matches!(op, Op::Reduce(Reduce::Sum, axes) if *axes == Axes::new([0]))
@@ -425,6 +445,8 @@ fn a_hoisted_graph_is_the_same_function() {
     let graph = folded(&text(QKV));
     let hoisted = hoist(&graph, &[1, 2, 3, 4, 5]);
     assert_eq!(hoisted.parameters.len(), 3);
+    hoisted.derive.verify().unwrap();
+    hoisted.rest.verify().unwrap();
     let data: Vec<Literal> = evenkeel::bench::inputs(&graph, 7).iter().map(Tensor::to_literal).collect();
     let mut inputs = eval(&hoisted.derive, &data[1..]).unwrap();
     inputs.push(data[0].clone());

@@ -131,7 +131,8 @@ impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
 
     /// Folds and moves normalizations by these rows, such as [`Fold::safe`], before the step is
     /// differentiated; none by default. What folds make of parameters is a function of them, so
-    /// parameters, their gradients and checkpoints stay the same.
+    /// parameters, their gradients and checkpoints stay the same; a step computes it once more, so
+    /// folds pay where a batch has more rows than the weights.
     pub fn folds(mut self, rows: &[&'static Fold]) -> Self {
         self.folds = rows.to_vec();
         self

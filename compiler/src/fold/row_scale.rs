@@ -1,7 +1,8 @@
 //! The scale of a row behind the product: `(r x) W^T = r (x W^T)`.
 //!
 //! The product then reads `x` itself, and the next elementwise kernel multiplies. Where `x` is so
-//! large that the norm was what kept the product finite, the product overflows.
+//! large that the norm was what kept the product finite, the product overflows. Not part of
+//! [`Fold::safe`](super::Fold::safe) for that, and because it did not pay where it was measured.
 
 use super::Findings;
 use super::context::Context;

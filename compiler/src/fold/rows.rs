@@ -264,7 +264,7 @@ impl Fold {
         FOLDS.iter().find(|row| row.name == name)
     }
 
-    /// Rows that keep the range of values: all but those that may overflow first.
+    /// All rows but `row-scale-behind-product`, whose product may overflow where the norm's does not.
     pub fn safe() -> Vec<&'static Fold> {
         FOLDS.iter().filter(|row| row.name != "row-scale-behind-product").collect()
     }
