@@ -1,51 +1,48 @@
 //! A normalization of your own, from primitives: fused, gradient-checked, and timed against a copy.
 
+use evenkeel::bench::{Case, Setting, measure};
 use evenkeel::prelude::*;
-use std::time::Instant;
+use std::time::Duration;
 
-/// Normalizes by the mean magnitude: `x / (mean |x| + eps) * gain`, then a soft saturation.
-fn magnitude_norm(x: Var, gain: Var) -> Var {
-    let scale = x.abs().mean(-1) + 1e-5;
-    (x / scale * gain).tanh()
+/// Like LayerNorm with the mean absolute deviation in place of the root of the variance:
+/// `d / (mean |d| + eps) * gain + bias`, with `d = x - mean(x)`.
+fn deviation_norm(x: Var, gain: Var, bias: Var) -> Var {
+    let centred = x - x.mean(-1);
+    centred / (centred.abs().mean(-1) + 1e-5) * gain + bias
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let numbers = |n: usize| (0..n).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect::<Vec<f32>>();
-
     // the gradient against differences, in f64
-    let small = [Tensor::from_vec(&[3, 7], numbers(21))?, Tensor::from_vec(&[7], numbers(7))?];
-    check_gradients(|x: Var, gain: Var| magnitude_norm(x, gain), &small)?;
+    let numbers = |n: usize| (0..n).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect::<Vec<f32>>();
+    let rows = Tensor::from_vec(&[3, 7], numbers(21))?;
+    let row = Tensor::from_vec(&[7], numbers(7))?;
+    check_gradients(deviation_norm, &[rows, row.clone(), row])?;
     println!("the gradient agrees with differences");
 
-    // forward: one kernel
-    let (rows, columns) = (2048, 768);
-    let (x, gain) =
-        (Tensor::from_vec(&[rows, columns], numbers(rows * columns))?, Tensor::full(&[columns], 1f32));
-    let forward = jit((), |_: &(), (x, gain): (Var, Var)| magnitude_norm(x, gain)).threads(1);
-    let forward = forward.compile(&(x.clone(), gain.clone()))?;
-    println!("forward:\n{}", forward.explain());
+    // forward and backward as graphs of their own
+    let rows = TensorType::new(DType::F32, Shape::of(&[2048, 768]));
+    let row = TensorType::new(DType::F32, Shape::of(&[768]));
+    let operands = [("x", rows.clone()), ("gain", row.clone()), ("bias", row), ("dy", rows)];
+    let forward = trace(&operands[..3], |v| vec![("y", deviation_norm(v[0], v[1], v[2]))])?;
+    let backward = trace(&operands, |v| {
+        let (_, d) = vjp(deviation_norm).call(v).expect("every op in it has a derivative");
+        vec![("dx", d[0]), ("dgain", d[1]), ("dbias", d[2])]
+    })?;
 
-    // backward: one kernel and a combine step
-    let loss = |x: Var, gain: Var| (magnitude_norm(x, gain) * x.stop_gradient()).sum_all();
-    let gradients = grad(loss).wrt((0, 1)).threads(1);
-    let (dx, dgain) = gradients.run((&x, &gain))?;
-    println!("gradients: {} and {}", dx.ty(), dgain.ty());
-    println!("backward:\n{}", gradients.explain((&x, &gain))?);
-
-    // the fraction of the rate at which this machine copies the same bytes
-    let mut target = x.clone();
-    let copy = best(|| target.as_mut_slice::<f32>().unwrap().copy_from_slice(x.as_slice::<f32>().unwrap()));
-    let own = best(|| drop(forward.run((&x, &gain)).unwrap()));
-    println!("forward runs at {:.2} of the copy rate ({:.0} us, copy {:.0} us)", copy / own, own, copy);
+    // kernels, and speed as a fraction of the rate at which this machine copies as many bytes
+    let setting = Setting { batch: 2048, threads: 1, budget: Duration::from_millis(300) };
+    for (name, graph) in [("forward", forward), ("backward", backward)] {
+        let measured = measure(&Case { name: name.into(), graph, gradients: false }, setting)?;
+        let report = &measured.report;
+        print!("{}", report.brief());
+        println!("{name}: fused to {} kernel, {} combine step", report.kernels.len(), report.combines);
+        println!(
+            "{name}: {:.2} of the copy rate ({:.0} us, copy {:.0} us), unfused {:.1} times slower\n",
+            measured.of_copy(),
+            measured.micros,
+            measured.copy_micros,
+            measured.over_unfused()
+        );
+    }
     Ok(())
-}
-
-/// Shortest of many runs, in microseconds.
-fn best(mut run: impl FnMut()) -> f64 {
-    let time = |run: &mut dyn FnMut()| {
-        let start = Instant::now();
-        run();
-        start.elapsed().as_secs_f64() * 1e6
-    };
-    (0..30).map(|_| time(&mut run)).fold(f64::INFINITY, f64::min)
 }

@@ -12,11 +12,8 @@ struct Network {
 
 impl Network {
     fn new(rng: &mut Rng, widths: &[usize]) -> Network {
-        let layer = |(i, pair): (usize, &[usize])| {
-            let _ = i;
-            (Linear::new(rng, pair[0], pair[1]), LayerNorm::new(pair[1]))
-        };
-        let layers = widths.windows(2).enumerate().map(layer).collect();
+        let layer = |pair: &[usize]| (Linear::new(rng, pair[0], pair[1]), LayerNorm::new(pair[1]));
+        let layers = widths.windows(2).map(layer).collect();
         Network { layers, dropout: Dropout { p: 0.2 }, head: Linear::new(rng, widths[widths.len() - 1], 10) }
     }
 

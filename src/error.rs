@@ -39,7 +39,7 @@ pub enum Error {
         /// What the closure returned.
         found: TensorType,
     },
-    /// A step whose loss or gradients are not finite; it changed nothing.
+    /// A step whose loss, gradients or new state are not finite; it changed nothing.
     #[error("step {step}: {what}{}; parameters are unchanged", origin(.place, .path))]
     NonFinite {
         /// The step, counted from 0.

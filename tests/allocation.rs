@@ -89,6 +89,41 @@ fn a_warm_training_step_allocates_nothing() {
     }
 }
 
+/// A layer of every kind that keeps state, draws numbers or reads by index.
+#[derive(Clone, Parameters)]
+struct Classifier {
+    embedding: Embedding,
+    norm: BatchNorm,
+    dropout: Dropout,
+    groups: GroupNorm,
+    head: Linear,
+}
+
+#[test]
+fn a_warm_step_with_state_and_random_numbers_allocates_nothing() {
+    let mut rng = Rng::seed(1);
+    let model = Classifier {
+        embedding: Embedding::new(&mut rng, 11, 12),
+        norm: BatchNorm::new(12),
+        dropout: Dropout { p: 0.1 },
+        groups: GroupNorm::new(3, 12),
+        head: Linear::new(&mut rng, 12, 5),
+    };
+    let loss = |m: &Classifier, (i, y): (Var, Var)| {
+        let x = m.dropout.forward(m.norm.forward(m.embedding.forward(i)).gelu());
+        let logits = m.head.forward(m.groups.forward(x)).tap("logits");
+        let accuracy = logits.argmax(-1).equals(y).mean_all();
+        (logits.cross_entropy_with(y, 0.1, -1), metrics! { accuracy: accuracy })
+    };
+    let column = |n: i32| Tensor::from_vec(&[200], (0..200).map(|i| i % n).collect::<Vec<i32>>()).unwrap();
+    let (i, y) = (column(11), column(5));
+    let step = train_step(model, Sgd::new(0.1).momentum(0.9), loss).schedule(Schedule::cosine(2, 9));
+    let mut step = step.compile(&(i.clone(), y.clone())).unwrap();
+    step.run((&i, &y)).unwrap();
+    let run = || assert!(step.run((&i, &y)).unwrap().metric("accuracy").unwrap() > 0.0);
+    assert_eq!(allocations(run), 0);
+}
+
 #[test]
 fn a_warm_executable_allocates_nothing() {
     let graph =

@@ -151,6 +151,30 @@ fn a_nonfinite_step_changes_nothing_and_is_explained() {
 }
 
 #[test]
+fn a_batch_without_variance_leaves_the_running_moments_alone() {
+    for (device, clip) in DEVICES.into_iter().zip([None, Some(1.0)]) {
+        let loss = |norm: &BatchNorm, x: Var| norm.forward(x).square().mean_all();
+        let mut step = train_step(BatchNorm::new(2).cumulative(), Sgd::new(0.1), loss).device(device);
+        if let Some(limit) = clip {
+            step = step.clip_norm(limit);
+        }
+        let rows = |n: usize| Tensor::from_vec(&[n, 2], (0..2 * n).map(|i| i as f32).collect::<Vec<_>>());
+        let mut step = step.compile(&rows(3).unwrap()).unwrap();
+        let error = step.run(rows(1).unwrap()).unwrap_err();
+        assert!(matches!(&error, Error::NonFinite { step: 0, .. }), "{error}");
+        let moments = |step: &Step<BatchNorm>| {
+            let norm = step.model().get();
+            (values(norm.running_mean.tensor()), values(norm.running_var.tensor()))
+        };
+        assert_eq!(moments(&step), (vec![0.0, 0.0], vec![1.0, 1.0]));
+        step.run(rows(3).unwrap()).unwrap();
+        assert_eq!(moments(&step), (vec![2.0, 3.0], vec![4.0, 4.0]));
+        step.run(rows(5).unwrap()).unwrap();
+        assert_eq!(moments(&step), (vec![3.0, 4.0], vec![7.0, 7.0]));
+    }
+}
+
+#[test]
 fn clipping_bounds_the_whole_step() {
     for device in DEVICES {
         let change = |clip: Option<f64>| {

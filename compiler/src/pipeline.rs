@@ -4,9 +4,10 @@ use crate::emit::clif::Generator;
 use crate::emit::{EmitError, Emitted};
 use crate::error::CompileError;
 use crate::expand::expand;
-use crate::fuse::{Class, Fusion, fuse};
+use crate::fuse::{Class, Fusion, fuse, taps};
 use crate::plan::{Plan, Planned, plan};
 use crate::report::{Bytes, KernelReport, Report};
+use crate::rewrite::{Simplified, simplify};
 use crate::schedule::schedule;
 use evenkeel_ir::kernel::{Kernel, Role};
 use evenkeel_ir::program::{Buffer, Code, Program, Step};
@@ -21,11 +22,15 @@ pub struct Options {
     pub updates: Vec<(usize, usize)>,
     /// Fuse ops into kernels; without it every op is a kernel of its own.
     pub fuse: bool,
+    /// Rewrite scopes to cheaper expressions ([`simplify`]).
+    pub rewrite: bool,
+    /// Outputs that are there to be looked at; the report says what fusion they prevent.
+    pub taps: Vec<usize>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { updates: Vec::new(), fuse: true }
+        Options { updates: Vec::new(), fuse: true, rewrite: true, taps: Vec::new() }
     }
 }
 
@@ -38,7 +43,7 @@ pub struct Compiled {
     pub report: Report,
 }
 
-/// Compiles a graph: expand, fuse, plan, emit.
+/// Compiles a graph: rewrite, expand, fuse, plan, emit.
 ///
 /// The program depends on graph, target and options only.
 ///
@@ -47,17 +52,20 @@ pub struct Compiled {
 pub fn compile(graph: &Graph, target: &Target, options: &Options) -> Result<Compiled, CompileError> {
     let mut clock = Clock::start();
     check(graph)?;
-    let expanded = verified("expand", expand(graph))?;
+    let rewritten = if options.rewrite { simplify(graph)? } else { Simplified::unchanged(graph) };
+    clock.stage("rewrite");
+    let expanded = verified("expand", expand(&rewritten.graph))?;
     clock.stage("expand");
     let fusion = fuse(&expanded, options.fuse);
     clock.stage("fuse");
     let Plan { mut program, kernels } = plan(&expanded, &fusion, &options.updates);
     clock.stage("lower and plan");
     let emitted = emit_all(&kernels, target)?;
-    let report = attach(&mut program, &kernels, emitted, target, refusals(&expanded, &fusion));
+    let report = attach(&mut program, &kernels, emitted, target, refusals(&expanded, &fusion, &options.taps));
     clock.stage("emit");
     let unfused_bytes = unfused_bytes(&expanded, &fusion);
-    Ok(Compiled { program, report: Report { stages: clock.stages, unfused_bytes, ..report } })
+    let simplified = rewritten.scopes.iter().map(ToString::to_string).collect();
+    Ok(Compiled { program, report: Report { stages: clock.stages, simplified, unfused_bytes, ..report } })
 }
 
 /// Bytes of the operands and results of every op that is part of a kernel.
@@ -110,9 +118,9 @@ fn check(graph: &Graph) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// Refused fusions of ops that the user wrote, each line once.
-fn refusals(graph: &Graph, fusion: &Fusion) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
+/// Refused fusions of ops that the user wrote and fusions that taps prevent, each line once.
+fn refusals(graph: &Graph, fusion: &Fusion, tapped: &[usize]) -> Vec<String> {
+    let mut lines: Vec<String> = taps(graph, fusion, tapped);
     for (id, reason) in &fusion.refusals {
         let from = graph.provenance(*id);
         let Some(place) = from.place else { continue };

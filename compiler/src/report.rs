@@ -78,6 +78,8 @@ pub struct Report {
     pub not_folded: Vec<String>,
     /// What normalization makes of parameters.
     pub lints: Vec<String>,
+    /// Scopes that became cheaper, one line each.
+    pub simplified: Vec<String>,
     /// The kernels, in order of launch.
     pub kernels: Vec<KernelReport>,
     /// Bytes that the kernels' ops would read and write one by one.
@@ -124,6 +126,7 @@ impl Report {
 
     fn write_rewrites(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_list(f, "recognized", &self.recognized)?;
+        write_list(f, "simplified", &self.simplified)?;
         write_list(f, "folded", &self.folded)?;
         write_list(f, "not folded", &self.not_folded)?;
         write_list(f, "lints", &self.lints)

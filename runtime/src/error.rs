@@ -57,6 +57,18 @@ pub enum RuntimeError {
         /// The type of the tensor.
         of: TensorType,
     },
+    /// A range along an axis outside the tensor.
+    #[error("slice {start}..{end} of axis {axis} of {of}")]
+    Slice {
+        /// The axis as given.
+        axis: i64,
+        /// First position.
+        start: usize,
+        /// One past the last position.
+        end: usize,
+        /// The type of the tensor.
+        of: TensorType,
+    },
     /// A thread count that makes no sense.
     #[error("EVENKEEL_THREADS={value}: expected a whole number from 1 to 1024")]
     Threads {

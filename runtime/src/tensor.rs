@@ -1,7 +1,7 @@
 //! Tensors: dense values in host memory, 64-byte aligned.
 
 use crate::error::RuntimeError;
-use evenkeel_ir::{DType, Data, Literal, Shape, TensorType};
+use evenkeel_ir::{DType, Data, Half, Literal, Shape, TensorType};
 use std::fmt;
 use std::ops::Range;
 
@@ -198,7 +198,7 @@ impl Tensor {
     }
 
     /// Calls `visit` with every element as f64; allocates nothing.
-    fn each_f64(&self, visit: impl FnMut(f64)) {
+    fn each_f64(&self, mut visit: impl FnMut(f64)) {
         fn all<T: Element>(tensor: &Tensor, visit: impl FnMut(f64)) {
             let elements = tensor.as_slice::<T>().expect("the element type matches");
             elements.iter().map(|x| x.to_f64()).for_each(visit);
@@ -209,7 +209,11 @@ impl Tensor {
             DType::I32 => all::<i32>(self, visit),
             DType::I64 => all::<i64>(self, visit),
             DType::Bool => all::<bool>(self, visit),
-            DType::F16 | DType::Bf16 => {}
+            DType::F16 | DType::Bf16 => {
+                let half = Half::of(self.dtype).expect("a 16-bit format");
+                let words = self.bytes().chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+                words.for_each(|bits| visit(half.decode(bits)));
+            }
         }
     }
 
@@ -261,6 +265,40 @@ impl Tensor {
         Ok(result)
     }
 
+    /// A copy of some positions along an axis; a negative axis counts from the last.
+    ///
+    /// # Errors
+    /// An axis that the tensor does not have, or a range outside it.
+    ///
+    /// # Examples
+    /// ```
+    /// use evenkeel_runtime::Tensor;
+    ///
+    /// let x = Tensor::from_vec(&[2, 3], [1i32, 2, 3, 4, 5, 6])?;
+    /// assert_eq!(x.slice(-1, 1..3)?.to_vec::<i32>()?, [2, 3, 5, 6]);
+    /// # Ok::<(), evenkeel_runtime::RuntimeError>(())
+    /// ```
+    pub fn slice(&self, axis: i64, range: Range<usize>) -> Result<Tensor, RuntimeError> {
+        let outside = || RuntimeError::Slice { axis, start: range.start, end: range.end, of: self.ty() };
+        let at = if axis < 0 { axis + self.sizes.len() as i64 } else { axis };
+        let at = usize::try_from(at).ok().filter(|&at| at < self.sizes.len()).ok_or_else(outside)?;
+        if range.start > range.end || range.end > self.sizes[at] {
+            return Err(outside());
+        }
+        let inner = self.sizes[at + 1..].iter().product::<usize>() * self.dtype.size();
+        let mut sizes = self.sizes.clone();
+        sizes[at] = range.len();
+        let mut result = Tensor::zeros(self.dtype, &sizes);
+        let (from, to) = (self.sizes[at] * inner, range.len() * inner);
+        if to > 0 {
+            let outer = result.bytes_mut().chunks_exact_mut(to).enumerate();
+            outer.for_each(|(i, part)| {
+                part.copy_from_slice(&self.bytes()[i * from + range.start * inner..][..to]);
+            });
+        }
+        Ok(result)
+    }
+
     fn bad_rows(&self, range: &Range<usize>) -> RuntimeError {
         RuntimeError::Rows { start: range.start, end: range.end, of: self.ty() }
     }
@@ -297,7 +335,11 @@ impl Tensor {
             DType::I32 => fill(tensor.elements_mut::<i32>(), literal.to_ints().iter().map(|&x| x as i32)),
             DType::I64 => fill(tensor.elements_mut::<i64>(), literal.to_ints().into_iter()),
             DType::Bool => fill(tensor.elements_mut::<bool>(), literal.to_floats().iter().map(|&x| x != 0.0)),
-            DType::F16 | DType::Bf16 => {}
+            DType::F16 | DType::Bf16 => {
+                let half = Half::of(literal.dtype).expect("a 16-bit format");
+                let words = literal.to_floats().into_iter().flat_map(|x| half.encode(x).to_le_bytes());
+                fill(tensor.bytes_mut(), words);
+            }
         }
         tensor
     }

@@ -4,7 +4,7 @@ use super::{Failure, input};
 use crate::host::host_target;
 use evenkeel_compiler::expand::expand;
 use evenkeel_compiler::fuse::fuse;
-use evenkeel_compiler::rewrite::{Found, recognize};
+use evenkeel_compiler::rewrite::{Found, recognize, simplify};
 use evenkeel_compiler::{Options, compile};
 use std::io::Write;
 use std::path::PathBuf;
@@ -32,6 +32,8 @@ enum Stage {
     Recognize,
     /// The graph with its gradients
     Grad,
+    /// The graph with cheaper expressions
+    Rewrite,
     /// The graph in primitives
     Expand,
     /// Which ops share a kernel, which values are stored
@@ -49,9 +51,10 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         Some(Stage::Trace) => write!(out, "{written}")?,
         Some(Stage::Recognize) => write!(out, "{}", recognized.graph)?,
         Some(Stage::Grad) => write!(out, "{graph}")?,
-        Some(Stage::Expand) => write!(out, "{}", expand(&graph))?,
+        Some(Stage::Rewrite) => write!(out, "{}", simplify(&graph)?.graph)?,
+        Some(Stage::Expand) => write!(out, "{}", expand(&simplify(&graph)?.graph))?,
         Some(Stage::Fuse) => {
-            let expanded = expand(&graph);
+            let expanded = expand(&simplify(&graph)?.graph);
             write!(out, "{}", fuse(&expanded, true).describe(&expanded))?;
         }
         Some(Stage::Lower) => {

@@ -20,13 +20,64 @@ pub fn batches(
     seed: u64,
     epoch: u64,
 ) -> Result<Vec<(Tensor, Tensor)>, RuntimeError> {
-    let rows = x.sizes().first().copied().unwrap_or(0);
-    if y.sizes().first() != Some(&rows) {
-        return Err(RuntimeError::Rows { start: 0, end: rows, of: y.ty() });
-    }
-    let order: Vec<usize> = shuffled(rows as u32, seed, epoch).into_iter().map(|i| i as usize).collect();
-    order.chunks(size.max(1)).map(|rows| Ok((x.select_rows(rows)?, y.select_rows(rows)?))).collect()
+    Ok(Batches::new(x.clone(), y.clone(), size, seed)?.epoch(epoch).collect())
 }
+
+/// An iterator over the batches of one epoch, each copied when it is asked for.
+#[derive(Debug, Clone)]
+pub struct Batches {
+    x: Tensor,
+    y: Tensor,
+    size: usize,
+    seed: u64,
+    /// Rows that are still to come.
+    order: std::vec::IntoIter<u32>,
+}
+
+impl Batches {
+    /// Batches of `size` rows (at least 1) of tensors that share axis 0, in the order of epoch 0
+    /// of [`shuffled`]; the last one may be shorter.
+    ///
+    /// # Errors
+    /// Tensors of different lengths.
+    pub fn new(x: Tensor, y: Tensor, size: usize, seed: u64) -> Result<Batches, RuntimeError> {
+        let rows = x.sizes().first().copied().unwrap_or(0);
+        if y.sizes().first() != Some(&rows) {
+            return Err(RuntimeError::Rows { start: 0, end: rows, of: y.ty() });
+        }
+        let order = shuffled(rows as u32, seed, 0).into_iter();
+        Ok(Batches { x, y, size: size.max(1), seed, order })
+    }
+
+    /// The batches of another epoch of the same seed.
+    pub fn epoch(self, epoch: u64) -> Batches {
+        let rows = self.y.sizes().first().copied().unwrap_or(0);
+        Batches { order: shuffled(rows as u32, self.seed, epoch).into_iter(), ..self }
+    }
+
+    /// The same batches with a progress bar on the terminal, if there is one.
+    #[cfg(feature = "cli")]
+    pub fn progress(self) -> indicatif::ProgressBarIter<Batches> {
+        indicatif::ProgressIterator::progress(self)
+    }
+}
+
+impl Iterator for Batches {
+    type Item = (Tensor, Tensor);
+
+    fn next(&mut self) -> Option<(Tensor, Tensor)> {
+        let rows: Vec<usize> = self.order.by_ref().take(self.size).map(|row| row as usize).collect();
+        let of = |tensor: &Tensor| tensor.select_rows(&rows).expect("rows of both tensors");
+        (!rows.is_empty()).then(|| (of(&self.x), of(&self.y)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.order.len().div_ceil(self.size);
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Batches {}
 
 /// The indices `0..n` in the order of one epoch.
 ///

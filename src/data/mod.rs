@@ -13,11 +13,12 @@ mod csv;
 mod digits;
 mod error;
 
-pub use self::batches::{batches, shuffled};
+pub use self::batches::{Batches, batches, shuffled};
 pub use self::csv::read_csv;
 pub use self::digits::digits;
 pub use self::error::{DataError, MAX_CLASSES};
 
+use crate::nn::Rng;
 use evenkeel_runtime::Tensor;
 
 /// Labeled samples for classification, held on the host.
@@ -64,6 +65,22 @@ impl Dataset {
         let x = Tensor::from_vec(&[self.len(), self.n_features], &self.features);
         let y = Tensor::from_vec(&[self.len()], &self.labels);
         (x.expect("one row of features per label"), y.expect("a vector"))
+    }
+
+    /// One epoch of batches of `size` samples in a new random order; the last one may be shorter.
+    ///
+    /// # Examples
+    /// ```
+    /// use evenkeel::prelude::*;
+    ///
+    /// let (train, _) = evenkeel::data::digits().split_every_fifth();
+    /// let mut rng = Rng::seed(0);
+    /// let sizes: Vec<usize> = train.batches(1000, &mut rng).map(|(_, y)| y.len()).collect();
+    /// assert_eq!(sizes, [1000, 437]);
+    /// ```
+    pub fn batches(&self, size: usize, rng: &mut Rng) -> Batches {
+        let (x, y) = self.tensors();
+        Batches::new(x, y, size, rng.draw()).expect("one label per sample")
     }
 
     /// The samples at `indices`, in that order.

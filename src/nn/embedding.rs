@@ -1,7 +1,7 @@
 //! The embedding layer.
 
 use super::{Module, Param, Parameters, Rng};
-use crate::trace::Var;
+use crate::trace::{Var, enter};
 
 /// Rows of a table: integer indices `[..] -> [.., width]`.
 ///
@@ -23,6 +23,7 @@ impl Embedding {
 impl Module for Embedding {
     #[track_caller]
     fn forward(&self, indices: Var) -> Var {
+        let _module = enter(self);
         self.weight.value().gather(indices)
     }
 }

@@ -15,6 +15,11 @@ impl Rng {
         Rng(ChaCha8Rng::seed_from_u64(seed))
     }
 
+    /// A seed for something else.
+    pub(crate) fn draw(&mut self) -> u64 {
+        self.0.random()
+    }
+
     /// Uniform numbers in `-bound..bound`.
     pub fn uniform(&mut self, sizes: &[usize], bound: f64) -> Param {
         let draw = |rng: &mut ChaCha8Rng| (rng.random::<f64>() * 2.0 - 1.0) * bound;

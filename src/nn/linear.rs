@@ -1,7 +1,7 @@
 //! The linear layer.
 
 use super::{Module, Param, Parameters, Rng};
-use crate::trace::Var;
+use crate::trace::{Var, enter};
 
 /// `x W^T + b`: `[.., in] -> [.., out]`.
 ///
@@ -30,6 +30,7 @@ impl Linear {
 impl Module for Linear {
     #[track_caller]
     fn forward(&self, x: Var) -> Var {
+        let _module = enter(self);
         let y = x.linear(self.weight.value());
         match &self.bias {
             Some(bias) => y + bias,

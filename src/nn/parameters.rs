@@ -73,6 +73,12 @@ pub enum LeafRef<'a> {
     State(&'a State),
 }
 
+impl<'a> From<&'a State> for LeafRef<'a> {
+    fn from(state: &'a State) -> LeafRef<'a> {
+        LeafRef::State(state)
+    }
+}
+
 /// A leaf of a tree, borrowed for change.
 #[derive(Debug, PartialEq)]
 pub enum LeafMut<'a> {

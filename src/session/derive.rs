@@ -1,9 +1,10 @@
 //! Derivatives of whole graphs: a graph with outputs becomes one that also gives derivatives.
 //!
 //! Inputs and outputs keep their places; new ones follow: `cotangent.OUTPUT` or `tangent.INPUT`
-//! as inputs, `grad.INPUT` or `tangent.OUTPUT` as outputs.
+//! as inputs, `grad.INPUT` or `tangent.OUTPUT` as outputs; after those `new.state.K`, the new state
+//! that backward passes of `custom_vjp` give, in the order of their nodes.
 
-use evenkeel_compiler::grad::{GradError, backward, forward, inline};
+use evenkeel_compiler::grad::{Backward, GradError, backward, forward, inline};
 use evenkeel_ir::{Graph, GraphBuilder, Op, Value};
 
 /// A copy of a graph in a builder.
@@ -75,9 +76,11 @@ fn finish_reverse(
 ) -> Result<Graph, GradError> {
     let graph = copied.graph;
     let values: Vec<Value> = wrt.iter().map(|&input| input_value(graph, input)).collect();
-    let gradients = backward(&mut copied.b, graph, &copied.map, seeds, &values)?.gradients;
+    let Backward { gradients, states, .. } = backward(&mut copied.b, graph, &copied.map, seeds, &values)?;
     let names = wrt.iter().map(|&input| format!("grad.{}", graph.inputs()[input].name));
-    let outputs = copied.outputs().into_iter().chain(names.zip(gradients)).collect::<Vec<_>>();
+    let states = states.into_iter().flat_map(|(_, new)| new).enumerate();
+    let states = states.map(|(i, new)| (format!("new.state.{i}"), new));
+    let outputs = copied.outputs().into_iter().chain(names.zip(gradients)).chain(states).collect::<Vec<_>>();
     Ok(copied.b.finish(outputs))
 }
 

@@ -7,7 +7,7 @@ use super::device::Device;
 use super::engine::{Engine, Setup};
 use super::model::{IntoModel, Model};
 use super::origin::Origin;
-use super::traced::{Forward, trace_model};
+use super::traced::{Forward, tapped, trace_model};
 use super::tree::{Tensors, Tree};
 use crate::error::Error;
 use crate::nn::Parameters;
@@ -15,6 +15,7 @@ use crate::trace::{Mode, Var};
 use evenkeel_compiler::fold::Fold;
 use evenkeel_ir::Graph;
 use evenkeel_runtime::{Argument, Tensor};
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 /// A closure over a model and tensors, to be compiled.
@@ -164,6 +165,28 @@ impl<M: Parameters, L: Tree<Leaf = usize>> Jit<M, L> {
     /// # Errors
     /// Tensors of other types.
     pub fn run(&self, arguments: impl Tensors) -> Result<L::With<Tensor>, Error> {
+        Ok(self.run_tapped(arguments)?.0)
+    }
+
+    /// As [`run`](Jit::run), with the values of [`Var::tap`] by name.
+    ///
+    /// # Errors
+    /// As [`run`](Jit::run).
+    ///
+    /// # Examples
+    /// ```
+    /// use evenkeel::prelude::*;
+    ///
+    /// let x = Tensor::from_vec(&[2], [1f32, 2.0])?;
+    /// let f = jit((), |_: &(), x: Var| x.square().tap("square").sum_all()).compile(&x)?;
+    /// let (sum, taps) = f.run_tapped(&x)?;
+    /// assert_eq!((sum.item()?, taps["square"].to_f64s()), (5.0, vec![1.0, 4.0]));
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    pub fn run_tapped(
+        &self,
+        arguments: impl Tensors,
+    ) -> Result<(L::With<Tensor>, BTreeMap<String, Tensor>), Error> {
         let mut outputs = Vec::new();
         {
             let leaves = self.model.read();
@@ -172,7 +195,11 @@ impl<M: Parameters, L: Tree<Leaf = usize>> Jit<M, L> {
             self.engine.run(&mut all, &mut outputs)?;
         }
         let mut outputs: Vec<Option<Tensor>> = outputs.into_iter().map(Some).collect();
-        Ok(self.layout.map(&mut |&place| outputs[place].take().expect("each result is used once")))
+        let mut take = |place: usize| outputs[place].take().expect("each result is used once");
+        let results = self.layout.map(&mut |&place| take(place));
+        let named = self.graph.outputs().iter().enumerate();
+        let taps = named.filter_map(|(place, (name, _))| Some((tapped(name)?.to_string(), take(place))));
+        Ok((results, taps.collect()))
     }
 
     /// The handle of the model.

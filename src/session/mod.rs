@@ -19,7 +19,7 @@ pub(crate) mod traced;
 mod tree;
 
 pub use self::check::{GradientMismatch, check_gradients};
-pub use self::custom::custom_vjp;
+pub use self::custom::{custom_vjp, custom_vjp_with_state};
 pub use self::derive::{float_inputs, grad_graph, jvp_graph, vjp_graph};
 pub(crate) use self::derive::{input_value, select_outputs};
 pub use self::device::Device;

@@ -2,6 +2,7 @@
 
 use super::engine::Setup;
 use super::origin::Origin;
+use super::traced::tapped;
 use crate::error::Error;
 use crate::host::host_target;
 use evenkeel_compiler::{Options, Report, compile};
@@ -22,7 +23,9 @@ impl Native {
         updates: &[(usize, usize)],
         setup: &Setup,
     ) -> Result<Native, Error> {
-        let options = Options { updates: updates.to_vec(), ..Options::default() };
+        let names = graph.outputs().iter().enumerate();
+        let taps = names.filter(|(_, (name, _))| tapped(name).is_some()).map(|(output, _)| output).collect();
+        let options = Options { updates: updates.to_vec(), taps, ..Options::default() };
         let threads = setup.threads.map_or_else(Gang::threads_from_env, Ok)?;
         let mut compiled = compile(graph, &host_target(threads), &options)?;
         origin.complete(&mut compiled.report);

@@ -25,13 +25,21 @@ pub(crate) struct Forward {
     pub(crate) trained: Vec<bool>,
     /// How many of the first outputs are reported.
     pub(crate) reported: usize,
-    /// For each other output, the leaf whose new value it is.
+    /// For each output after those, the leaf whose new value it is.
     pub(crate) states: Vec<usize>,
+    /// For each of the last outputs, a result of a function whose backward pass updates states,
+    /// the leaves that it updates.
+    pub(crate) reverse_updates: Vec<Vec<usize>>,
 }
 
 /// Name of a tapped value among the outputs.
 pub(crate) fn tap_name(name: &str) -> String {
     format!("tap.{name}")
+}
+
+/// The name of a tapped value, if an output is one.
+pub(crate) fn tapped(output: &str) -> Option<&str> {
+    output.strip_prefix("tap.")
 }
 
 /// Traces a closure over a model; `results` names what is reported.
@@ -62,14 +70,20 @@ where
     outputs.extend(tracing.taps().into_iter().map(|(name, var)| (tap_name(&name), var)));
     let reported = outputs.len();
     let mut states = Vec::new();
+    let functions = tracing.reverse_updates();
+    let mut updates: Vec<Vec<(usize, usize)>> = vec![Vec::new(); functions.len()];
     let mut place = 0;
     model.structure().visit(&mut FieldPath::root(), &mut |path, leaf| {
         if let Some(new) = tracing.new_state(leaf) {
             states.push(place);
             outputs.push((format!("new.{path}"), new));
         }
+        if let Some((function, position)) = tracing.reverse_update(leaf) {
+            updates[function].push((position, place));
+        }
         place += 1;
     });
+    outputs.extend(functions.into_iter().enumerate().map(|(i, var)| (format!("reverse.{i}"), var)));
     let graph = tracing.finish(outputs)?;
     origin.took("trace", clock.elapsed());
     let graph = origin.recognize(&graph)?;
@@ -79,7 +93,14 @@ where
         trained: leaves.into_iter().map(|(_, trained)| trained).collect(),
         reported,
         states,
+        reverse_updates: updates.into_iter().map(in_order).collect(),
     })
+}
+
+/// Leaves by the position of their state.
+fn in_order(mut leaves: Vec<(usize, usize)>) -> Vec<usize> {
+    leaves.sort_unstable();
+    leaves.into_iter().map(|(_, leaf)| leaf).collect()
 }
 
 /// Declares the leaves of a model as inputs.

@@ -19,7 +19,7 @@ pub use error::{Fault, Located, TraceError};
 pub use operators::Operand;
 pub use var::Var;
 
-use crate::nn::LeafRef;
+use crate::nn::{FieldPath, LeafRef, Parameters, State};
 use evenkeel_ir::{Graph, GraphBuilder, Op, Place, Provenance, TensorType, Value};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -43,6 +43,8 @@ struct Context {
     faults: Vec<Located>,
     leaves: HashMap<usize, Var>,
     new_states: HashMap<usize, Var>,
+    /// Results of functions whose backward pass updates states, with those states.
+    reverse_updates: Vec<(Var, Vec<usize>)>,
     taps: Vec<(String, Var)>,
     seed: Option<Var>,
     mode: Mode,
@@ -74,6 +76,7 @@ pub fn start(mode: Mode) -> Tracing {
         faults: Vec::new(),
         leaves: HashMap::new(),
         new_states: HashMap::new(),
+        reverse_updates: Vec::new(),
         taps: Vec::new(),
         seed: None,
         mode,
@@ -90,14 +93,37 @@ impl Tracing {
         with(|context| context.seed = Some(seed));
     }
 
-    /// Values that were tapped, in order.
+    /// Values that were tapped, in order; names that were used before end in `.1`, `.2`, ...
     pub fn taps(&self) -> Vec<(String, Var)> {
-        with(|context| context.taps.clone()).unwrap_or_default()
+        let taps = with(|context| context.taps.clone()).unwrap_or_default();
+        let mut counts: HashMap<String, usize> = HashMap::new();
+        let numbered = |(name, var): (String, Var)| {
+            let count = counts.entry(name.clone()).or_default();
+            *count += 1;
+            if *count == 1 { (name, var) } else { (format!("{name}.{}", *count - 1), var) }
+        };
+        taps.into_iter().map(numbered).collect()
     }
 
     /// The value that a state was set to.
     pub fn new_state(&self, leaf: LeafRef<'_>) -> Option<Var> {
         with(|context| context.new_states.get(&leaf_key(leaf)).copied()).flatten()
+    }
+
+    /// Results of functions whose backward pass updates states, in order.
+    pub(crate) fn reverse_updates(&self) -> Vec<Var> {
+        with(|context| context.reverse_updates.iter().map(|(var, _)| *var).collect()).unwrap_or_default()
+    }
+
+    /// Which of the [`reverse_updates`](Tracing::reverse_updates) a state takes part in, and as
+    /// which of its states.
+    pub(crate) fn reverse_update(&self, leaf: LeafRef<'_>) -> Option<(usize, usize)> {
+        let key = leaf_key(leaf);
+        with(|context| {
+            let mut updates = context.reverse_updates.iter().enumerate();
+            updates.find_map(|(i, (_, keys))| Some((i, keys.iter().position(|&known| known == key)?)))
+        })
+        .flatten()
     }
 
     /// Ends the trace with these outputs.
@@ -168,11 +194,31 @@ pub(crate) fn set_state(leaf: LeafRef<'_>, new: Var, place: Place) {
     let old = leaf_value(leaf, place);
     let (Some(from), Some(to)) = (old.try_ty(), new.try_ty()) else { return };
     with(|context| {
+        let mut taken = context.reverse_updates.iter().flat_map(|(_, keys)| keys);
         if from != to {
             let (expected, found) = (from.to_string(), to.to_string());
             context.fault(Fault::Expected { op: "set", expected, found }, place);
+        } else if taken.any(|&known| known == leaf_key(leaf)) {
+            let expected = "a state that no custom_vjp updates".to_string();
+            context.fault(Fault::Expected { op: "set", expected, found: "one that it does".into() }, place);
         } else {
             context.new_states.insert(leaf_key(leaf), new);
+        }
+    });
+}
+
+/// Says that the backward pass of the function with this result updates states.
+pub(crate) fn update_states(result: Var, states: &[&State], place: Place) {
+    let keys: Vec<usize> = states.iter().map(|state| leaf_key(LeafRef::State(state))).collect();
+    with(|context| {
+        let mut taken =
+            context.reverse_updates.iter().flat_map(|(_, keys)| keys).chain(context.new_states.keys());
+        let twice = keys.iter().enumerate().any(|(i, key)| keys[..i].contains(key));
+        if twice || taken.any(|known| keys.contains(known)) {
+            let (expected, found) = ("one update per state".to_string(), "another one".to_string());
+            context.fault(Fault::Expected { op: "custom_vjp", expected, found }, place);
+        } else if !keys.is_empty() {
+            context.reverse_updates.push((result, keys));
         }
     });
 }
@@ -203,7 +249,69 @@ pub fn with_module<T>(name: &str, f: impl FnOnce() -> T) -> T {
     result
 }
 
+/// A module that is running; ends when dropped. See [`enter`].
+#[derive(Debug)]
+#[must_use = "the module is left when this is dropped"]
+pub struct Entered {
+    outer: Option<Vec<String>>,
+}
+
+/// Makes the field path of a module of the traced model, such as `blocks.0.norm`, the module path
+/// that errors, `Debug` and `explain` show, until what it returns is dropped.
+///
+/// Every layer of this crate begins with it. A module without parameters has no path of its own.
+///
+/// # Examples
+/// ```
+/// use evenkeel::prelude::*;
+///
+/// #[derive(Clone, Parameters)]
+/// struct Scale { gain: Param }
+///
+/// impl Module for Scale {
+///     #[track_caller]
+///     fn forward(&self, x: Var) -> Var {
+///         let _module = enter(self);
+///         x * &self.gain
+///     }
+/// }
+/// ```
+pub fn enter<M: Parameters>(module: &M) -> Entered {
+    let mut first = None;
+    module.visit(&mut FieldPath::root(), &mut |path, leaf| {
+        first.get_or_insert_with(|| (path.to_string(), leaf));
+    });
+    let outer = first.and_then(|(own, leaf)| {
+        with(|context| {
+            let name = context.leaf_name(leaf)?;
+            let module = name.strip_suffix(&own)?.trim_end_matches('.').to_string();
+            let path = if module.is_empty() { vec![] } else { vec![module] };
+            Some(std::mem::replace(&mut context.path, path))
+        })
+        .flatten()
+    });
+    Entered { outer }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if let Some(outer) = self.outer.take() {
+            with(|context| context.path = outer);
+        }
+    }
+}
+
 impl Context {
+    /// Field path of a leaf in the traced model.
+    fn leaf_name(&self, leaf: LeafRef<'_>) -> Option<String> {
+        let var = self.leaves.get(&leaf_key(leaf))?;
+        let graph = self.builder.graph();
+        match graph.op(self.values[var.index()]) {
+            Op::Input(index) => Some(graph.inputs()[*index as usize].name.clone()),
+            _ => None,
+        }
+    }
+
     fn var(&mut self, value: Value) -> Var {
         self.values.push(value);
         Var::new(self.number, self.values.len() as u32 - 1)

@@ -118,10 +118,31 @@ macro_rules! operators {
 }
 operators!(Add add Add, Sub sub Sub, Mul mul Mul, Div div Div);
 
-impl std::ops::Neg for Var {
-    type Output = Var;
-    #[track_caller]
-    fn neg(self) -> Var {
-        apply(Op::Unary(Unary::Neg), &[self], Place::caller())
-    }
+/// `x += y` makes `x` stand for `x + y`; values themselves never change.
+macro_rules! assignments {
+    ($($Trait:ident $method:ident $Op:ident),*) => {$(
+        impl<T: Into<Operand>> std::ops::$Trait<T> for Var {
+            #[track_caller]
+            fn $method(&mut self, other: T) {
+                *self = operator(Binary::$Op, Operand::Var(*self), other.into());
+            }
+        }
+    )*};
 }
+assignments!(AddAssign add_assign Add, SubAssign sub_assign Sub, MulAssign mul_assign Mul, DivAssign div_assign Div);
+
+macro_rules! negations {
+    ($($Operand:ty),*) => {$(
+        impl std::ops::Neg for $Operand {
+            type Output = Var;
+            #[track_caller]
+            fn neg(self) -> Var {
+                match Operand::from(self) {
+                    Operand::Var(x) => apply(Op::Unary(Unary::Neg), &[x], Place::caller()),
+                    Operand::Number(_) => Var::POISONED,
+                }
+            }
+        }
+    )*};
+}
+negations!(Var, &Param, &State);

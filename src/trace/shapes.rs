@@ -151,9 +151,44 @@ impl Var {
         apply(op, &[self, other], place)
     }
 
-    /// Slices of `self` along axis 0 at integer `indices`; an index outside gives NaN.
+    /// Slices of `self` along axis 0 at integer `indices`: `[n, ..]` and `[..i]` give `[..i, ..]`.
+    /// An index outside gives NaN (floats) or 0.
     #[track_caller]
     pub fn gather(self, indices: Var) -> Var {
         apply(Op::Gather { axis: 0 }, &[self, indices], Place::caller())
+    }
+
+    /// As [`gather`](Var::gather) along any axis, which the axes of `indices` replace.
+    #[track_caller]
+    pub fn gather_along(self, axis: i64, indices: Var) -> Var {
+        let place = Place::caller();
+        let Some(axis) = AxisList::from(axis).single("gather", self, place) else { return Var::POISONED };
+        apply(Op::Gather { axis: axis as u8 }, &[self, indices], place)
+    }
+
+    /// Adds slices into `size` zeros along axis 0: `[..i, ..]` at `indices [..i]` give
+    /// `[size, ..]`. Slices with an index outside are dropped. The transpose of
+    /// [`gather`](Var::gather).
+    #[track_caller]
+    pub fn scatter_add(self, indices: Var, size: usize) -> Var {
+        let op = Op::ScatterAdd { axis: 0, size: Extent::from(size) };
+        apply(op, &[self, indices], Place::caller())
+    }
+
+    /// Zeros before and after the elements along an axis.
+    #[track_caller]
+    pub fn pad(self, axis: i64, before: usize, after: usize) -> Var {
+        let place = Place::caller();
+        let Some(axis) = AxisList::from(axis).single("pad", self, place) else { return Var::POISONED };
+        let (low, high) = (before as u64, after as u64);
+        apply(Op::Pad { axis: axis as u8, low, high, interior: 0 }, &[self], place)
+    }
+
+    /// The elements in reverse order along axes.
+    #[track_caller]
+    pub fn flip(self, axes: impl Into<AxisList>) -> Var {
+        let place = Place::caller();
+        let Some(axes) = axes.into().of("flip", self, place) else { return Var::POISONED };
+        apply(Op::Flip(axes), &[self], place)
     }
 }

@@ -8,6 +8,15 @@ use std::fmt;
 ///
 /// Rust's `if` cannot look into it; use [`Var::select`]. `Debug` prints its type, module
 /// path and source place.
+///
+/// ```compile_fail,E0308
+/// # use evenkeel::prelude::*;
+/// fn rectified(x: Var) -> Var { if x.gt(0.0) { x } else { x * 0.0 } }
+/// ```
+/// ```
+/// # use evenkeel::prelude::*;
+/// fn rectified(x: Var) -> Var { x.gt(0.0).select(x, 0.0) }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Var {
     trace: u64,
@@ -20,6 +29,11 @@ impl Var {
 
     pub(super) fn new(trace: u64, index: u32) -> Var {
         Var { trace, index }
+    }
+
+    /// Position among the values of its trace.
+    pub(super) fn index(self) -> usize {
+        self.index as usize
     }
 
     pub(crate) fn is_poisoned(self) -> bool {
@@ -70,9 +84,13 @@ impl Var {
         self.ty().rank()
     }
 
-    /// Returns the value from `run` under this name, and gives the value on.
+    /// Gives the value on, and returns it from a run under this name:
+    /// [`StepOutput::tap`](crate::train::StepOutput::tap),
+    /// [`Jit::run_tapped`](crate::session::Jit::run_tapped). Where a name is used again, a number
+    /// follows it: `norm`, `norm.1`, `norm.2`.
     ///
-    /// A tapped value is stored, so it can prevent a fusion; `explain` says which.
+    /// A tapped value is stored, so it can prevent a fusion; `explain` says which. Closures whose
+    /// derivative is taken by [`grad`](crate::session::grad) and its like drop their taps.
     pub fn tap(self, name: &str) -> Var {
         with(|context| context.taps.push((name.to_string(), self)));
         self

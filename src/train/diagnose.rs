@@ -16,16 +16,24 @@ pub(crate) struct Culprit {
     pub(crate) origin: Provenance,
 }
 
-/// The node behind the first non-finite value among `roots`; `None` when the interpreter, which
-/// computes in f64, finds only finite values.
+/// The node behind the first non-finite value among `roots`. In f64 they may be finite where large
+/// numbers cancel; then it is the first value that f32 cannot hold. `None` if there is neither.
 pub(crate) fn diagnose(graph: &Graph, inputs: &[Literal], batch: u64, roots: &[Value]) -> Option<Culprit> {
     let values = eval_nodes(graph, inputs, batch);
     let bad: Vec<bool> = values.iter().map(|results| results.iter().any(is_bad)).collect();
-    let root = roots.iter().find(|root| bad[root.node.0 as usize])?;
-    let reached = reached_through(graph, &bad, root.node);
-    let source =
-        |(id, _): &(NodeId, &evenkeel_ir::Node)| reached[id.0 as usize] && is_source(graph, &bad, *id);
-    let (id, node) = graph.iter().find(source)?;
+    let id = match roots.iter().find(|root| bad[root.node.0 as usize]) {
+        Some(root) => {
+            let reached = reached_through(graph, &bad, root.node);
+            let source = |id: &NodeId| reached[id.0 as usize] && is_source(graph, &bad, *id);
+            graph.iter().map(|(id, _)| id).find(source)?
+        }
+        None => {
+            let live = graph.reachable(roots.iter().copied());
+            let too_large = |id: &NodeId| live[id.0 as usize] && values[id.0 as usize].iter().any(overflows);
+            graph.iter().map(|(id, _)| id).find(too_large)?
+        }
+    };
+    let node = graph.node(id);
     let what = match &node.op {
         Op::Input(index) => format!("input {}", graph.inputs()[*index as usize].name),
         op => op.name().to_string(),
@@ -37,6 +45,12 @@ pub(crate) fn diagnose(graph: &Graph, inputs: &[Literal], batch: u64, roots: &[V
 fn is_bad(value: &Literal) -> bool {
     let limit = if value.dtype == DType::F32 { f64::from(f32::MAX) } else { f64::MAX };
     value.dtype.is_float() && value.to_floats().iter().any(|x| x.is_nan() || x.abs() > limit)
+}
+
+/// Finite, but too large for f32.
+fn overflows(value: &Literal) -> bool {
+    let too_large = |x: &f64| x.is_finite() && x.abs() > f64::from(f32::MAX);
+    value.dtype == DType::F32 && value.to_floats().iter().any(too_large)
 }
 
 /// Bad nodes that lead to `root` through bad nodes only.
@@ -93,6 +107,20 @@ mod tests {
         let at = |x: f64| diagnose(&graph, &[Literal::floats(DType::F32, &[], vec![x])], 1, &[loss]);
         assert_eq!(at(100.0).map(|c| c.what), Some("exp".into()));
         assert_eq!(at(80.0), None);
+    }
+
+    #[test]
+    fn numbers_that_cancel_are_found() {
+        let mut b = GraphBuilder::new();
+        let x = b.input("x", TensorType::scalar(DType::F32));
+        b.set_provenance(at(3));
+        let large = b.exp(x);
+        b.set_provenance(at(4));
+        let (difference, zero) = (b.sub(large, x), b.sub(large, large));
+        let loss = b.mul(zero, difference);
+        let graph = b.finish([("loss".to_string(), loss)]);
+        let found = diagnose(&graph, &[Literal::floats(DType::F32, &[], vec![100.0])], 1, &[loss]);
+        assert_eq!(found, Some(Culprit { what: "exp".into(), origin: at(3) }));
     }
 
     #[test]

@@ -81,7 +81,8 @@ impl<M: Parameters> Step<M> {
     /// Runs one step on a batch, whose leading axis may differ from that of the example.
     ///
     /// # Errors
-    /// A batch of another type; a loss or gradient that is not finite. Nothing has changed then.
+    /// A batch of another type; a loss, gradient or new state that is not finite. Nothing has
+    /// changed then.
     pub fn run<B: Tensors>(&mut self, batch: B) -> Result<StepOutput, Error> {
         self.scratch.set(self.pace)?;
         self.execute(&batch)?;
@@ -124,7 +125,8 @@ impl<M: Parameters> Step<M> {
         let StepGraph { graph, watched, .. } = &self.source;
         let inputs = literals(graph, &arguments).ok();
         let found = inputs.and_then(|(inputs, batch)| diagnose(graph, &inputs, batch, watched));
-        let unknown = || Culprit { what: "the loss or a gradient".into(), origin: Default::default() };
+        let unknown =
+            || Culprit { what: "the loss, a gradient or a state".into(), origin: Default::default() };
         let Culprit { what, origin } = found.unwrap_or_else(unknown);
         Error::NonFinite { step: self.pace.step, what, place: origin.place, path: origin.path }
     }
@@ -137,6 +139,22 @@ impl<M: Parameters> Step<M> {
     /// Steps taken.
     pub fn step(&self) -> u64 {
         self.pace.step
+    }
+
+    /// The learning rate that the schedule scales.
+    pub fn learning_rate(&self) -> f64 {
+        self.pace.learning_rate
+    }
+
+    /// Another learning rate from the next step on, for schedules of your own; nothing is
+    /// compiled again. It is not part of the saved training state.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.pace.learning_rate = learning_rate;
+    }
+
+    /// Another seed of random ops from the next step on.
+    pub fn set_seed(&mut self, seed: i64) {
+        self.pace.seed = seed;
     }
 
     /// What the compiler made of the step.

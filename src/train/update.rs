@@ -5,17 +5,18 @@
 //! `learning_rate`. Outputs: what the step reports (loss, metrics, taps), [`NONFINITE`], the
 //! gradient's norm, and the new value of everything that changes.
 //!
-//! Invariant: when the loss or a gradient is not finite, every new value is the old one.
+//! Invariant: when the loss, a gradient or a new state is not finite, every new value is the old
+//! one.
 //!
 //! Start at [`step_graph`].
 
 use crate::optim::{Optimizer, Progress, Trained};
 use crate::session::input_value;
 use crate::session::traced::Forward;
-use evenkeel_compiler::grad::{GradError, backward, inline};
-use evenkeel_ir::{Axes, DType, Graph, GraphBuilder, Op, TensorType, Value};
+use evenkeel_compiler::grad::{Backward, GradError, backward, inline};
+use evenkeel_ir::{Axes, DType, Graph, GraphBuilder, NodeId, Op, TensorType, Value};
 
-/// Name of the output that counts non-finite elements of the loss and the gradients.
+/// Name of the output that counts non-finite elements of the loss, the gradients and new states.
 pub(crate) const NONFINITE: &str = "nonfinite";
 /// Name of the output with the norm of all gradients, before clipping.
 pub(crate) const GRADIENT_NORM: &str = "gradient_norm";
@@ -34,7 +35,7 @@ pub(crate) struct StepGraph {
     pub(crate) replaced: Vec<bool>,
     /// Outputs that are new values of inputs, as `(output, input)`; the last ones.
     pub(crate) updates: Vec<(usize, usize)>,
-    /// The loss and the gradients: what must be finite.
+    /// The loss, the gradients and new states: what must be finite.
     pub(crate) watched: Vec<Value>,
 }
 
@@ -54,10 +55,13 @@ pub(crate) fn step_graph(
     let value = |v: Value| map[v.node.0 as usize][v.result as usize];
     let outputs: Vec<(String, Value)> =
         forward.graph.outputs().iter().map(|(name, v)| (name.clone(), value(*v))).collect();
-    let gradients = step.gradients(&map)?;
+    let Backward { gradients, states, .. } = step.gradients(&map)?;
     step.b.set_provenance(Default::default());
     let norm = step.norm(&gradients);
-    let watched: Vec<Value> = std::iter::once(outputs[0].1).chain(gradients.iter().copied()).collect();
+    let kept = outputs[forward.reported..].iter().take(forward.states.len()).map(|(_, state)| *state);
+    let reverse = states.iter().flat_map(|(_, new)| new.iter().copied());
+    let mut watched: Vec<Value> = std::iter::once(outputs[0].1).chain(gradients.iter().copied()).collect();
+    watched.extend(kept.chain(reverse).filter(|state| step.b.ty(*state).dtype.is_float()));
     let mut bad = step.nonfinite(&watched);
     let gradients = match clip_norm {
         Some(limit) => {
@@ -69,6 +73,7 @@ pub(crate) fn step_graph(
     };
     step.optimize(optimizer, &gradients);
     step.states(&outputs);
+    step.reverse_states(&states);
     Ok(step.finish(outputs, bad, norm, watched))
 }
 
@@ -123,12 +128,12 @@ impl Builder<'_> {
     }
 
     /// Derivatives of the loss with respect to the trained leaves.
-    fn gradients(&mut self, map: &[Vec<Value>]) -> Result<Vec<Value>, GradError> {
+    fn gradients(&mut self, map: &[Vec<Value>]) -> Result<Backward, GradError> {
         let graph = &self.forward.graph;
         let loss = graph.outputs()[0].1;
         let wrt: Vec<Value> = self.trained().map(|leaf| input_value(graph, leaf)).collect();
         let one = self.b.number(map[loss.node.0 as usize][loss.result as usize], 1.0);
-        Ok(backward(&mut self.b, graph, map, &[(loss, one)], &wrt)?.gradients)
+        backward(&mut self.b, graph, map, &[(loss, one)], &wrt)
     }
 
     /// Sum of all elements as an f32 scalar.
@@ -156,7 +161,7 @@ impl Builder<'_> {
         self.b.sqrt(sum)
     }
 
-    /// How many elements of the loss and the gradients are not finite.
+    /// How many elements of these values are not finite.
     fn nonfinite(&mut self, watched: &[Value]) -> Value {
         let term = |step: &mut Self, x: Value| {
             let bad = step.b.nonfinite(x);
@@ -214,6 +219,18 @@ impl Builder<'_> {
         let new = outputs[self.forward.reported..].iter().map(|(_, value)| *value);
         let old = self.forward.states.iter().map(|&leaf| self.inputs.forward[leaf]);
         self.changes.extend(old.zip(new).map(|(old, new)| Change { old, new }));
+    }
+
+    /// New values that backward passes of the user's functions give, by their node.
+    fn reverse_states(&mut self, states: &[(NodeId, Vec<Value>)]) {
+        let outputs = self.forward.graph.outputs();
+        let results = &outputs[outputs.len() - self.forward.reverse_updates.len()..];
+        for ((_, result), leaves) in results.iter().zip(&self.forward.reverse_updates) {
+            let new = states.iter().find(|(node, _)| *node == result.node);
+            let new = new.map_or(&[][..], |(_, new)| new);
+            let old = leaves.iter().map(|&leaf| self.inputs.forward[leaf]);
+            self.changes.extend(old.zip(new).map(|(old, &new)| Change { old, new }));
+        }
     }
 
     /// Guards the changes and names the outputs.

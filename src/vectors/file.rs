@@ -52,6 +52,12 @@ pub(super) struct Step {
     pub(super) by_differences: bool,
 }
 
+impl Step {
+    pub(super) fn expects_nothing(&self) -> bool {
+        self.out.is_empty() && self.new_state.is_empty() && self.grad.is_empty()
+    }
+}
+
 /// One case.
 #[derive(Clone, Debug)]
 pub(super) struct Case {

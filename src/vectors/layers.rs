@@ -1,10 +1,10 @@
 //! The layers that vectors can be played through: one row each.
 
+use super::activations;
 use super::file::Tensors;
 use crate::nn::{BatchNorm, GroupNorm, LayerNorm, Module, Param, Parameters, RmsNorm, State};
 use crate::trace::Var;
-use evenkeel_ir::op::{BinaryMethods, UnaryMethods};
-use evenkeel_ir::{EpsKind, Unary};
+use evenkeel_ir::{DType, EpsKind, Literal};
 use evenkeel_runtime::Tensor;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -26,8 +26,13 @@ impl<T: Parameters + Module> PlayedModule for T {}
 /// Attributes and tensors of a case.
 pub(super) struct Setting<'a> {
     pub(super) attrs: &'a Map<String, Value>,
+    pub(super) inputs: &'a Tensors,
     pub(super) params: &'a Tensors,
     pub(super) state: &'a Tensors,
+    /// How many steps of the case came before.
+    pub(super) step: usize,
+    /// Element type of what the case does not give.
+    pub(super) dtype: DType,
 }
 
 /// One layer.
@@ -70,6 +75,7 @@ pub const LAYERS: &[LayerRow] = &[
             ("beta", "bias"),
             ("run_mean", "running_mean"),
             ("run_var", "running_var"),
+            ("iters", "batches"),
         ],
         make: batch_norm,
     },
@@ -83,9 +89,9 @@ pub const LAYERS: &[LayerRow] = &[
     LayerRow {
         name: "activations",
         about: "a pointwise function, by kind",
-        attributes: &["kind", "alpha", "slope", "beta"],
+        attributes: activations::ATTRIBUTES,
         names: &[],
-        make: activations,
+        make: activation,
     },
     LayerRow {
         name: "softmax_losses",
@@ -96,14 +102,36 @@ pub const LAYERS: &[LayerRow] = &[
     },
 ];
 
+/// A number among attributes; absent or null is the default.
+pub(super) fn number(attrs: &Map<String, Value>, name: &str, default: f64) -> Result<f64, String> {
+    match attrs.get(name) {
+        None | Some(Value::Null) => Ok(default),
+        Some(value) => {
+            value.as_f64().ok_or_else(|| format!("attribute {name}: expected a number, found {value}"))
+        }
+    }
+}
+
 impl Setting<'_> {
     fn number(&self, name: &str, default: f64) -> Result<f64, String> {
+        number(self.attrs, name, default)
+    }
+
+    /// A whole number, such as an axis.
+    fn whole(&self, name: &str, default: i64) -> Result<i64, String> {
         match self.attrs.get(name) {
             None | Some(Value::Null) => Ok(default),
-            Some(value) => {
-                value.as_f64().ok_or_else(|| format!("attribute {name}: expected a number, found {value}"))
-            }
+            Some(value) => value
+                .as_i64()
+                .ok_or_else(|| format!("attribute {name}: expected a whole number, found {value}")),
         }
+    }
+
+    /// A number of things, at least one.
+    fn count(&self, name: &str, default: i64) -> Result<usize, String> {
+        let number = self.whole(name, default)?;
+        let count = usize::try_from(number).ok().filter(|&count| count > 0);
+        count.ok_or_else(|| format!("attribute {name}: expected at least 1, found {number}"))
     }
 
     fn flag(&self, name: &str, default: bool) -> Result<bool, String> {
@@ -115,6 +143,16 @@ impl Setting<'_> {
         }
     }
 
+    fn name(&self, name: &str) -> Result<Option<&str>, String> {
+        match self.attrs.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => value
+                .as_str()
+                .map(Some)
+                .ok_or_else(|| format!("attribute {name}: expected a name, found {value}")),
+        }
+    }
+
     fn has(&self, name: &str) -> bool {
         self.attrs.get(name).is_some_and(|value| !value.is_null())
     }
@@ -123,14 +161,25 @@ impl Setting<'_> {
         self.params.get(name).map(|value| Param::new(Tensor::from_literal(value)))
     }
 
-    fn state(&self, name: &str) -> Result<State, String> {
-        let value = self.state.get(name).ok_or_else(|| format!("state {name} is missing"))?;
-        Ok(State::new(Tensor::from_literal(value)))
+    /// A state of the case, or one with this value everywhere.
+    fn state(&self, name: &str, sizes: &[usize], start: f64) -> State {
+        let floats = |sizes: &[usize], data| Literal::floats(self.dtype, sizes, data);
+        let value = match self.state.get(name) {
+            Some(given) => floats(&given.sizes, given.to_floats()),
+            None => floats(sizes, vec![start; sizes.iter().product()]),
+        };
+        State::new(Tensor::from_literal(&value))
+    }
+
+    /// Size of axis 1 of `x`.
+    fn channels(&self) -> Result<usize, String> {
+        let x = self.inputs.get("x").ok_or("the case has no input x")?;
+        x.sizes.get(1).copied().ok_or_else(|| format!("expected x as [n, channels, ..], found {:?}", x.sizes))
     }
 }
 
 fn layer_norm(s: &Setting<'_>) -> Result<Made, String> {
-    let axes = s.number("naxes", 1.0)? as usize;
+    let axes = s.count("naxes", 1)?;
     let layer =
         LayerNorm { gain: s.param("gamma"), bias: s.param("beta"), eps: s.number("eps", 1e-5)?, axes };
     Ok(Made::Module(Box::new(layer)))
@@ -149,53 +198,52 @@ fn rms_norm(s: &Setting<'_>) -> Result<Made, String> {
     })))
 }
 
+/// A momentum of null averages all batches alike; without a count in the state, earlier steps of
+/// the case are those batches.
 fn batch_norm(s: &Setting<'_>) -> Result<Made, String> {
+    let cumulative = s.attrs.get("momentum").is_some_and(Value::is_null);
+    let channels = [s.channels()?];
     Ok(Made::Module(Box::new(BatchNorm {
         gain: s.param("gamma"),
         bias: s.param("beta"),
-        running_mean: s.state("run_mean")?,
-        running_var: s.state("run_var")?,
+        running_mean: s.state("run_mean", &channels, 0.0),
+        running_var: s.state("run_var", &channels, 1.0),
         eps: s.number("eps", 1e-5)?,
         momentum: s.number("momentum", 0.1)?,
+        batches: cumulative.then(|| s.state("iters", &[], s.step as f64)),
         unbiased_running: s.flag("unbiased_running", true)?,
     })))
 }
 
 fn group_norm(s: &Setting<'_>) -> Result<Made, String> {
-    let groups = s.number("groups", 32.0)? as usize;
+    let groups = s.count("groups", 32)?;
     let layer =
         GroupNorm { gain: s.param("gamma"), bias: s.param("beta"), groups, eps: s.number("eps", 1e-5)? };
     Ok(Made::Module(Box::new(layer)))
 }
 
-fn activations(s: &Setting<'_>) -> Result<Made, String> {
-    let kind = s.attrs.get("kind").and_then(Value::as_str).ok_or("attribute kind: expected a name")?;
-    let (alpha, slope) = (s.number("alpha", 1.0)?, s.number("slope", 0.01)?);
-    let apply: Box<dyn Fn(Var) -> Var> = match kind {
-        "leaky_relu" => Box::new(move |x| x.gt(0.0).select(x, x * slope)),
-        "elu" if alpha != 1.0 => Box::new(move |x| x.gt(0.0).select(x, x.min(0.0).expm1() * alpha)),
-        "celu" => Box::new(move |x| x.gt(0.0).select(x, (x.min(0.0) / alpha).expm1() * alpha)),
-        "gelu_erf" | "gelu_exact" => Box::new(|x| x.gelu()),
-        "swish" => Box::new(|x| x.silu()),
-        name => {
-            let op = Unary::from_name(name).ok_or_else(|| format!("unknown kind {name}"))?;
-            Box::new(move |x| x.unary(op))
-        }
-    };
+fn activation(s: &Setting<'_>) -> Result<Made, String> {
+    let apply = activations::activation(s.attrs)?;
     Ok(Made::Function(Box::new(move |inputs| Some(("y", apply(*inputs.get("x")?))))))
 }
 
+/// Kinds that the input decides are not named: a target asks for the cross entropy.
 fn softmax_losses(s: &Setting<'_>) -> Result<Made, String> {
-    let (axis, smoothing) = (s.number("axis", -1.0)? as i64, s.number("smoothing", 0.0)?);
-    let kind = s.attrs.get("kind").and_then(Value::as_str).unwrap_or("").to_string();
-    let log = s.flag("log", false)? || kind == "log_softmax";
-    Ok(Made::Function(Box::new(move |inputs| {
-        let x = *inputs.get("x")?;
-        Some(match inputs.get("target") {
-            Some(&target) => ("loss", x.cross_entropy_with(target, smoothing, axis)),
-            None if log => ("y", x.log_softmax(axis)),
-            None if kind == "logsumexp" => ("y", x.logsumexp(axis)),
-            None => ("y", x.softmax(axis)),
-        })
-    })))
+    let (axis, smoothing) = (s.whole("axis", -1)?, s.number("smoothing", 0.0)?);
+    let fallback = match (s.inputs.contains_key("target"), s.flag("log", false)?) {
+        (true, _) => "cross_entropy",
+        (false, true) => "log_softmax",
+        (false, false) => "softmax",
+    };
+    type Kind = fn(Var, &BTreeMap<String, Var>, i64, f64) -> Option<(&'static str, Var)>;
+    let kind: Kind = match s.name("kind")?.unwrap_or(fallback) {
+        "softmax" => |x, _, axis, _| Some(("y", x.softmax(axis))),
+        "log_softmax" => |x, _, axis, _| Some(("y", x.log_softmax(axis))),
+        "logsumexp" => |x, _, axis, _| Some(("y", x.logsumexp(axis))),
+        "cross_entropy" => |x, inputs, axis, smoothing| {
+            Some(("loss", x.cross_entropy_with(*inputs.get("target")?, smoothing, axis)))
+        },
+        other => return Err(format!("unknown kind {other}")),
+    };
+    Ok(Made::Function(Box::new(move |inputs| kind(*inputs.get("x")?, inputs, axis, smoothing))))
 }

@@ -3,6 +3,7 @@
 //! Every case holds inputs, parameters, state, expected outputs, a cotangent and expected
 //! gradients in f64. Start at [`play`]; the layers are the rows of [`LAYERS`].
 
+mod activations;
 mod file;
 mod layers;
 mod player;

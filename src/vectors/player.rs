@@ -90,8 +90,11 @@ fn play_case(row: &LayerRow, case: &Case, machine: Machine, precision: Precision
         (Machine::Cpu, Precision::F32) => DType::F32,
         _ => DType::F64,
     };
-    for step in &case.steps {
-        let played = Played::new(row, case, step, dtype)?;
+    if case.steps.iter().all(Step::expects_nothing) {
+        return Err("the case expects nothing".into());
+    }
+    for number in 0..case.steps.len() {
+        let (played, step) = (Played::new(row, case, number, dtype)?, &case.steps[number]);
         let results = played.run(machine)?;
         played.compare(step, &results, dtype, &mut worst)?;
     }
@@ -105,14 +108,22 @@ struct Played {
 }
 
 impl Played {
-    fn new(row: &LayerRow, case: &Case, step: &Step, dtype: DType) -> Result<Played, String> {
-        let (params, state) = (typed(&step.params, dtype), typed(&step.state, dtype));
-        let setting = Setting { attrs: &case.attrs, params: &params, state: &state };
+    fn new(row: &LayerRow, case: &Case, number: usize, dtype: DType) -> Result<Played, String> {
+        let step = &case.steps[number];
+        let [given, params, state] = [&step.inputs, &step.params, &step.state].map(|t| typed(t, dtype));
+        let setting = Setting {
+            attrs: &case.attrs,
+            inputs: &given,
+            params: &params,
+            state: &state,
+            step: number,
+            dtype,
+        };
         let layer = (row.make)(&setting)?;
         let tracing = trace::start(if case.train { Mode::Train } else { Mode::Eval });
         let mut inputs = Vec::new();
         let mut vars: BTreeMap<String, Var> = BTreeMap::new();
-        for (name, value) in &typed(&step.inputs, dtype) {
+        for (name, value) in &given {
             vars.insert(name.clone(), trace::input(name, value.ty()));
             inputs.push(value.clone());
         }
@@ -136,7 +147,8 @@ impl Played {
                 let y = module.forward(*vars.get("x").ok_or_else(missing)?);
                 outputs.push(("y".to_string(), y));
                 module.visit(&mut FieldPath::root(), &mut |path, leaf| {
-                    if let Some(new) = tracing.new_state(leaf) {
+                    if let LeafRef::State(state) = leaf {
+                        let new = tracing.new_state(leaf).unwrap_or_else(|| state.value());
                         outputs.push((format!("new.{}", vector_name(path.as_str())), new));
                     }
                 });

@@ -10,8 +10,10 @@
 mod classify;
 mod grow;
 mod store;
+mod tap;
 
 pub use classify::{Class, classify};
+pub use tap::taps;
 
 use evenkeel_ir::{Axes, Graph, NodeId, Shape};
 

@@ -1,10 +1,10 @@
 //! Forward mode: tangents from inputs to results.
 
-use super::reverse::{reduce_cotangent, zeros_like};
+use super::reverse::{input_value, reduce_cotangent, relocate, zeros_like};
 use super::{GradError, body, inline, not_differentiable, scaled};
-use evenkeel_ir::op::Derivative;
-use evenkeel_ir::{Graph, GraphBuilder, NodeId, Op, Value};
-use std::collections::HashMap;
+use evenkeel_ir::op::{CustomVjp, Derivative};
+use evenkeel_ir::{Graph, GraphBuilder, Node, NodeId, Op, Value};
+use std::collections::{HashMap, HashSet};
 
 /// Tangents of `wanted`, given tangents of inputs (or any values) of a graph.
 ///
@@ -12,7 +12,8 @@ use std::collections::HashMap;
 /// depends on no tangent gets zeros.
 ///
 /// # Errors
-/// A tangent that would have to pass through an op without a derivative, or a `custom_vjp`.
+/// A tangent that would have to pass through an op without a derivative, through integers or
+/// truth values and back to floats, or through a `custom_vjp`.
 pub fn forward(
     b: &mut GraphBuilder,
     graph: &Graph,
@@ -20,52 +21,133 @@ pub fn forward(
     seeds: &[(Value, Value)],
     wanted: &[Value],
 ) -> Result<Vec<Value>, GradError> {
-    let mut tangents: HashMap<Value, Value> = seeds.iter().copied().collect();
-    let needed = graph.reachable(wanted.iter().copied());
-    for (id, node) in graph.iter() {
-        let reached = node.inputs.iter().any(|v| tangents.contains_key(v));
-        if needed[id.0 as usize] && reached && node.op != Op::StopGradient {
-            b.set_provenance(graph.provenance(id).clone());
-            push(b, graph, map, &mut tangents, id)?;
-        }
-    }
-    let value = |v: &Value| map[v.node.0 as usize][v.result as usize];
-    Ok(wanted.iter().map(|v| tangents.get(v).copied().unwrap_or_else(|| zeros_like(b, value(v)))).collect())
+    let seeded: Vec<NodeId> = seeds.iter().map(|(v, _)| v.node).collect();
+    let mut pass =
+        Pass { graph, map, tangents: seeds.iter().copied().collect(), active: active(graph, &seeded) };
+    pass.run(b, wanted)?;
+    Ok(wanted.iter().map(|&v| pass.tangent_or_zeros(b, v)).collect())
 }
 
-type Tangents = HashMap<Value, Value>;
+/// Nodes that depend on the seeded ones; a stopped gradient ends the dependence.
+fn active(graph: &Graph, seeded: &[NodeId]) -> Vec<bool> {
+    let mut active = vec![false; graph.nodes().len()];
+    for (id, node) in graph.iter() {
+        let inherits = node.op != Op::StopGradient && node.inputs.iter().any(|v| active[v.node.0 as usize]);
+        active[id.0 as usize] = inherits || seeded.contains(&id);
+    }
+    active
+}
 
-fn push(
-    b: &mut GraphBuilder,
-    graph: &Graph,
-    map: &[Vec<Value>],
-    tangents: &mut Tangents,
-    id: NodeId,
-) -> Result<(), GradError> {
-    let node = graph.node(id);
-    let value = |v: Value| map[v.node.0 as usize][v.result as usize];
-    let operands: Vec<Value> = node.inputs.iter().map(|&v| value(v)).collect();
-    let given: Vec<Option<Value>> = node.inputs.iter().map(|v| tangents.get(v).copied()).collect();
-    if let Op::CustomVjp(_) = node.op {
-        let from = graph.provenance(id);
-        return Err(GradError::ForwardOfCustomVjp { place: from.place, path: from.path.clone() });
+/// Values whose tangent reaches a wanted one: on the way are floats only, and no stopped gradient.
+fn needed(graph: &Graph, wanted: &[Value]) -> HashSet<Value> {
+    let mut needed: HashSet<Value> = wanted.iter().copied().collect();
+    for (id, node) in graph.iter().rev() {
+        if node.op != Op::StopGradient && results(node, id).any(|v| needed.contains(&v)) {
+            needed.extend(node.inputs.iter().filter(|v| graph.ty(**v).dtype.is_float()));
+        }
     }
-    if let Some(body) = body(graph, node) {
-        let inner = inline(b, &body, &operands);
-        let inputs = (0..operands.len()).map(|i| super::reverse::input_value(&body, i));
-        let seeds: Vec<_> = inputs.zip(&given).filter_map(|(v, t)| t.map(|t| (v, t))).collect();
-        let outputs: Vec<Value> = body.outputs().iter().map(|(_, v)| *v).collect();
-        let results = forward(b, &body, &inner, &seeds, &outputs)?;
-        tangents
-            .extend(results.into_iter().enumerate().map(|(i, t)| (Value { node: id, result: i as u32 }, t)));
-        return Ok(());
+    needed
+}
+
+fn results(node: &Node, id: NodeId) -> impl Iterator<Item = Value> + use<> {
+    (0..node.types.len() as u32).map(move |result| Value { node: id, result })
+}
+
+struct Pass<'a> {
+    graph: &'a Graph,
+    map: &'a [Vec<Value>],
+    tangents: HashMap<Value, Value>,
+    active: Vec<bool>,
+}
+
+impl Pass<'_> {
+    fn run(&mut self, b: &mut GraphBuilder, wanted: &[Value]) -> Result<(), GradError> {
+        let graph = self.graph;
+        let needed = needed(graph, wanted);
+        for (id, node) in graph.iter() {
+            let passes = !node.inputs.is_empty() && node.op != Op::StopGradient && self.active[id.0 as usize];
+            if passes && results(node, id).any(|v| needed.contains(&v)) {
+                b.set_provenance(graph.provenance(id).clone());
+                match &node.op {
+                    Op::CustomVjp(custom) => self.custom(b, id, custom, &needed)?,
+                    _ => self.push(b, id, &needed)?,
+                }
+            }
+        }
+        Ok(())
     }
-    let result = Value { node: id, result: 0 };
-    if let Some(tangent) = tangent(b, graph, id, &operands, value(result), &given)? {
-        let tangent = b.stretch_like(tangent, value(result));
-        tangents.insert(result, tangent);
+
+    fn value(&self, v: Value) -> Value {
+        self.map[v.node.0 as usize][v.result as usize]
     }
-    Ok(())
+
+    fn tangent_or_zeros(&self, b: &mut GraphBuilder, v: Value) -> Value {
+        self.tangents.get(&v).copied().unwrap_or_else(|| zeros_like(b, self.value(v)))
+    }
+
+    fn push(&mut self, b: &mut GraphBuilder, id: NodeId, needed: &HashSet<Value>) -> Result<(), GradError> {
+        let node = self.graph.node(id);
+        if let Some(body) = body(self.graph, node) {
+            return self.nested(b, id, &body, needed);
+        }
+        let (result, first) = (Value { node: id, result: 0 }, node.inputs[0]);
+        let from_discrete = matches!(node.op, Op::Cast(_)) && !self.graph.ty(first).dtype.is_float();
+        if node.types[0].dtype.is_float() && from_discrete {
+            return Err(not_differentiable(self.graph, id, self.graph.ty(first)));
+        }
+        let operands: Vec<Value> = node.inputs.iter().map(|&v| self.value(v)).collect();
+        let given: Vec<Option<Value>> = node.inputs.iter().map(|v| self.tangents.get(v).copied()).collect();
+        if given.iter().all(Option::is_none) || !node.types[0].dtype.is_float() {
+            return Ok(());
+        }
+        if let Some(tangent) = tangent(b, self.graph, id, &operands, self.value(result), &given)? {
+            let tangent = b.stretch_like(tangent, self.value(result));
+            self.tangents.insert(result, tangent);
+        }
+        Ok(())
+    }
+
+    /// Refuses results, which have a reverse only; residuals, which a graph of gradients reads,
+    /// have the derivative of what computes them.
+    fn custom(
+        &mut self,
+        b: &mut GraphBuilder,
+        id: NodeId,
+        custom: &CustomVjp,
+        needed: &HashSet<Value>,
+    ) -> Result<(), GradError> {
+        if (0..custom.results).any(|result| needed.contains(&Value { node: id, result })) {
+            let from = self.graph.provenance(id);
+            return Err(GradError::ForwardOfCustomVjp { place: from.place, path: from.path.clone() });
+        }
+        self.nested(b, id, &custom.forward.0, needed)
+    }
+
+    /// Runs through a called graph or the decomposition of a composite.
+    fn nested(
+        &mut self,
+        b: &mut GraphBuilder,
+        id: NodeId,
+        body: &Graph,
+        needed: &HashSet<Value>,
+    ) -> Result<(), GradError> {
+        let inputs = &self.graph.node(id).inputs;
+        let operands: Vec<Value> = inputs.iter().map(|&v| self.value(v)).collect();
+        let map = inline(b, body, &operands);
+        let places = || inputs.iter().enumerate().map(|(i, v)| (input_value(body, i), v));
+        let tangents = places().filter_map(|(own, v)| Some((own, *self.tangents.get(v)?))).collect();
+        let seeded = places().filter(|(_, v)| self.active[v.node.0 as usize]).map(|(own, _)| own.node);
+        let active = active(body, &seeded.collect::<Vec<_>>());
+        let mut inner = Pass { graph: body, map: &map, tangents, active };
+        let results = (0..).map(|result| Value { node: id, result });
+        let outputs = results.zip(body.outputs()).filter(|(own, _)| needed.contains(own));
+        let (own, outputs): (Vec<Value>, Vec<Value>) = outputs.map(|(own, (_, v))| (own, *v)).unzip();
+        inner.run(b, &outputs).map_err(|error| relocate(error, self.graph, id))?;
+        let reached =
+            own.into_iter().zip(outputs).filter_map(|(own, v)| Some((own, *inner.tangents.get(&v)?)));
+        self.tangents.extend(reached);
+        Ok(())
+    }
 }
 
 fn tangent(
@@ -88,7 +170,6 @@ fn tangent(
             let t = dense(b, 0);
             scaled(b, d, t)
         }
-        Op::Binary(f) if f.def().gives_bool => return Ok(None),
         Op::Binary(f) => {
             let Derivative::Rule(partials) = f.def().partials else {
                 return Err(blocked());
@@ -107,11 +188,10 @@ fn tangent(
             b.select(operands[0], x, y)
         }
         Op::Reduce(..) | Op::Dot { .. } => contraction(b, op, operands, result, given),
-        Op::Cast(dtype) if dtype.is_float() && b.ty(operands[0]).dtype.is_float() => {
+        Op::Cast(dtype) => {
             let t = dense(b, 0);
             b.cast(t, *dtype)
         }
-        Op::Cast(dtype) if dtype.is_float() => return Err(blocked()),
         Op::Gather { .. } | Op::ScatterAdd { .. } => {
             let t = dense(b, 0);
             b.op(op.clone(), &[t, operands[1]])

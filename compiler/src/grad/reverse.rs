@@ -13,7 +13,8 @@ pub struct Backward {
     pub gradients: Vec<Value>,
     /// Which requested values no seed depends on.
     pub unreached: Vec<bool>,
-    /// New state of every `custom_vjp` that ran, by its node in the differentiated graph.
+    /// New state of every `custom_vjp` that ran, by its node in the differentiated graph, in
+    /// order.
     pub states: Vec<(NodeId, Vec<Value>)>,
 }
 
@@ -44,6 +45,8 @@ pub fn backward(
     for id in (0..graph.nodes().len() as u32).rev().map(NodeId) {
         pass.visit(b, id)?;
     }
+    // the pass runs backwards; within a call the order is that of its body
+    pass.states.sort_by_key(|(id, _)| *id);
     let mut result = Backward { states: pass.states, ..Backward::default() };
     for &value in wrt {
         let cotangent = pass.cotangents.get(&value).copied();
@@ -67,15 +70,26 @@ pub(super) fn zeros_like(b: &mut GraphBuilder, like: Value) -> Value {
     b.stretch_like(zero, like)
 }
 
-/// Nodes that depend on `wrt`; a stopped gradient ends the dependence.
+/// Nodes that depend on `wrt`, and those that need their cotangent to update state; a stopped
+/// gradient ends the dependence.
 fn active(graph: &Graph, wrt: &[Value]) -> Vec<bool> {
     let mut active = vec![false; graph.nodes().len()];
     for (id, node) in graph.iter() {
         let requested = wrt.iter().any(|value| value.node == id);
         let inherits = node.inputs.iter().any(|v| active[v.node.0 as usize]);
-        active[id.0 as usize] = requested || (inherits && node.op != Op::StopGradient);
+        let inherits = inherits && node.op != Op::StopGradient;
+        active[id.0 as usize] = requested || inherits || updates_state(&node.op);
     }
     active
+}
+
+/// Does the reverse of this op give new state?
+fn updates_state(op: &Op) -> bool {
+    match op {
+        Op::CustomVjp(custom) => custom.backward.0.outputs().len() > custom.differentiable as usize,
+        Op::Call(callee) => callee.0.nodes().iter().any(|node| updates_state(&node.op)),
+        _ => false,
+    }
 }
 
 struct Pass<'a> {
@@ -219,14 +233,26 @@ impl Pass<'_> {
             }
         }
         let body = body(self.graph, node).expect("a node with a body");
-        let map = inline(b, &body, &operands);
+        self.through(b, id, &body, cotangents)
+    }
+
+    /// Reverse mode through the graph behind a node.
+    fn through(
+        &mut self,
+        b: &mut GraphBuilder,
+        id: NodeId,
+        body: &Graph,
+        cotangents: &[Option<Value>],
+    ) -> Result<(), GradError> {
+        let node = self.graph.node(id);
+        let operands: Vec<Value> = node.inputs.iter().map(|&v| self.value(v)).collect();
+        let map = inline(b, body, &operands);
         let outputs = body.outputs().iter().map(|(_, value)| *value);
         let seeds: Vec<_> = outputs.zip(cotangents).filter_map(|(v, c)| c.map(|c| (v, c))).collect();
         let places: Vec<usize> =
             (0..operands.len()).filter(|&i| self.active[node.inputs[i].node.0 as usize]).collect();
-        let wrt: Vec<Value> = places.iter().map(|&i| input_value(&body, i)).collect();
-        let inner =
-            backward(b, &body, &map, &seeds, &wrt).map_err(|error| relocate(error, self.graph, id))?;
+        let wrt: Vec<Value> = places.iter().map(|&i| input_value(body, i)).collect();
+        let inner = backward(b, body, &map, &seeds, &wrt).map_err(|error| relocate(error, self.graph, id))?;
         for ((place, gradient), unreached) in places.into_iter().zip(inner.gradients).zip(inner.unreached) {
             if !unreached {
                 self.add(b, node.inputs[place], gradient);
@@ -236,7 +262,8 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Calls the user's backward on residuals and cotangents (zeros where none arrived).
+    /// Calls the user's backward on residuals and cotangents (zeros where none arrived). Residuals,
+    /// whose cotangents arrive at higher orders, have the derivative of what computes them.
     fn custom(
         &mut self,
         b: &mut GraphBuilder,
@@ -244,11 +271,30 @@ impl Pass<'_> {
         custom: &CustomVjp,
         cotangents: &[Option<Value>],
     ) -> Result<(), GradError> {
-        let results: Vec<Value> =
-            (0..cotangents.len() as u32).map(|result| self.value(Value { node: id, result })).collect();
         let shown = custom.results as usize;
-        let mut arguments: Vec<Value> = results[shown..].to_vec();
-        for (result, cotangent) in results[..shown].iter().zip(cotangents) {
+        if cotangents[shown..].iter().any(Option::is_some) {
+            let residuals: Vec<Option<Value>> =
+                cotangents.iter().enumerate().map(|(i, c)| c.filter(|_| i >= shown)).collect();
+            self.through(b, id, &custom.forward.0, &residuals)?;
+        }
+        if cotangents[..shown].iter().any(Option::is_some) {
+            self.reversed(b, id, custom, &cotangents[..shown]);
+        }
+        Ok(())
+    }
+
+    fn reversed(
+        &mut self,
+        b: &mut GraphBuilder,
+        id: NodeId,
+        custom: &CustomVjp,
+        cotangents: &[Option<Value>],
+    ) {
+        let count = self.graph.node(id).types.len() as u32;
+        let results: Vec<Value> = (0..count).map(|result| self.value(Value { node: id, result })).collect();
+        let (shown, residuals) = results.split_at(cotangents.len());
+        let mut arguments: Vec<Value> = residuals.to_vec();
+        for (result, cotangent) in shown.iter().zip(cotangents) {
             let cotangent = cotangent.unwrap_or_else(|| zeros_like(b, *result));
             arguments.push(b.stretch_like(cotangent, *result));
         }
@@ -262,7 +308,6 @@ impl Pass<'_> {
         if !state.is_empty() {
             self.states.push((id, state.to_vec()));
         }
-        Ok(())
     }
 }
 
@@ -273,7 +318,7 @@ pub(super) fn input_value(graph: &Graph, index: usize) -> Value {
 }
 
 /// An error inside a body is reported at the node that stands for it.
-fn relocate(error: GradError, graph: &Graph, id: NodeId) -> GradError {
+pub(super) fn relocate(error: GradError, graph: &Graph, id: NodeId) -> GradError {
     match error {
         GradError::NotDifferentiable { op, operand, place: None, .. } => {
             let from = graph.provenance(id);

@@ -7,7 +7,8 @@
 
 use super::cone::{Cone, Constants};
 use super::language::{Head, Term};
-use super::region::{Recipe, Region};
+use super::recipe::Recipe;
+use super::region::Region;
 use super::rule::{Guard, Rule, RuleError, Tier};
 use super::spelling;
 use egg::{ENodeOrVar, Id, Pattern, PatternAst, RecExpr, Var};
@@ -85,7 +86,7 @@ fn fires(rule: &Rule, example: &'static str) -> Result<bool, RuleError> {
 }
 
 fn classes_root(region: &Region) -> Id {
-    region.classes.find(region.root)
+    region.classes.find(region.root())
 }
 
 /// One side of a rule as an expression whose leaves are the variables, by place.

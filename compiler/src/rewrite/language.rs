@@ -232,6 +232,23 @@ impl Meaning {
         }))
     }
 
+    /// The class of a number with this form.
+    pub(crate) fn class_of(&self, form: Form) -> Option<Id> {
+        self.classes.get(&(form, false)).copied()
+    }
+
+    /// The form of a composite of one operand over axes.
+    pub(crate) fn statistic(
+        &mut self,
+        op: Composite,
+        settings: Settings,
+        axes: AxisMask,
+        x: Form,
+    ) -> Option<Form> {
+        let operands = [Facts { axes: Some(axes), ..NOTHING }, Facts { form: Some(x), ..NOTHING }];
+        self.composite(op, settings, &operands)
+    }
+
     /// A type that spans the axes along which a form varies, and others that are asked for.
     fn nominal(&self, form: Form, also: AxisMask) -> TensorType {
         let mask = self.reader.normalizer.axes_of(form) | also;

@@ -11,14 +11,18 @@ mod constants;
 mod extract;
 mod language;
 pub mod normal;
+mod prune;
 mod reader;
+mod recipe;
 mod recognize;
 mod region;
 pub mod rule;
 pub mod rules;
+mod simplify;
 mod spelling;
 mod statistic;
 #[cfg(test)]
 mod tests;
 
 pub use recognize::{Found, Recognized, recognize};
+pub use simplify::{Change, Simplified, simplify};

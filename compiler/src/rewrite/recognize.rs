@@ -9,10 +9,11 @@
 
 use super::activation;
 use super::cone::{Cone, Constants, Entry};
-use super::extract::extract;
+use super::extract::{Extracted, PerElement, extract};
 use super::language::{Head, Settings};
 use super::reader::has_algebra;
-use super::region::{Recipe, Region};
+use super::recipe::Recipe;
+use super::region::Region;
 use super::rules::OPS_OF_RULES;
 use super::statistic::{self, Proposal};
 use crate::CompileError;
@@ -278,7 +279,9 @@ fn solve(graph: &Graph, constants: &Constants, cone: &Cone, values: &[Value]) ->
     attempts.iter().find_map(|attempt| {
         let (mut region, rules) = attempt(graph, constants, cone)?;
         region.classes.rebuild();
-        let (expression, before, after) = extract(&region.classes, &region.written, region.root);
+        let roots = [region.root()];
+        let Extracted { expression, before, after, .. } =
+            extract(&region.classes, &region.written, &roots, &PerElement);
         if after >= before - 1e-9 {
             return None;
         }
@@ -330,7 +333,7 @@ fn as_activation(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
         if !activation::equal_by_cases(graph, constants, cone, op, x) {
             return None;
         }
-        region.classes.union(region.root, proposed);
+        region.classes.union(region.root(), proposed);
         Some((region, vec!["cases-by-sign"]))
     })
 }

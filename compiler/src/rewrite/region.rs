@@ -1,13 +1,13 @@
 //! A region: the part of a graph that is rewritten at a time, as an e-graph and back.
 //!
 //! Its leaves are values that are not looked into. Invariant: what holds for free leaves holds in
-//! the graph. Start at [`Region::new`]; [`emit`] builds what was extracted.
+//! the graph. Start at [`Region::new`]; `Recipe` builds what was extracted.
 
 use super::cone::{Cone, Constants, Cut};
 use super::language::{Classes, Head, Meaning, Settings, Term};
 use super::rules::REWRITES;
 use egg::{EGraph, Id, Language, RecExpr, Runner, SimpleScheduler};
-use evenkeel_ir::{Axes, DType, Extent, Graph, GraphBuilder, Node, Op, Shape, TensorType, Value};
+use evenkeel_ir::{Axes, DType, Extent, Graph, Node, NodeId, Op, Shape, Value};
 use rustc_hash::FxHashMap as HashMap;
 
 /// The largest e-graph; beyond it the region stays as it is.
@@ -17,8 +17,8 @@ const NODE_LIMIT: usize = 2000;
 pub(crate) struct Region {
     /// The e-graph.
     pub(crate) classes: Classes,
-    /// The class of the root.
-    pub(crate) root: Id,
+    /// The classes of the roots.
+    pub(crate) roots: Vec<Id>,
     /// The region as written.
     pub(crate) written: RecExpr<Term>,
     /// Values of the graph that the leaves stand for.
@@ -36,7 +36,7 @@ impl Region {
         cut: &Cut,
     ) -> Option<Region> {
         let leaves = std::iter::once(x).chain(cut.beside.iter().copied()).collect();
-        Region::new(graph, constants, cone, leaves)
+        Region::of_cone(graph, constants, cone, leaves)
     }
 
     /// A whole cone.
@@ -48,27 +48,40 @@ impl Region {
                 leaves.push(*value);
             }
         }
-        Region::new(graph, constants, cone, leaves)
+        Region::of_cone(graph, constants, cone, leaves)
     }
 
-    fn new(graph: &Graph, constants: &Constants, cone: &Cone, leaves: Vec<Value>) -> Option<Region> {
-        let root = Value { node: cone.root, result: 0 };
-        let operand = graph.node(cone.root).inputs.iter().map(|v| graph.ty(*v).dtype).find(|d| d.is_float());
-        let dtype = if graph.ty(root).dtype.is_float() { graph.ty(root).dtype } else { operand? };
-        let mut meaning = Meaning::new(space(graph, cone, &leaves)?, dtype);
+    fn of_cone(graph: &Graph, constants: &Constants, cone: &Cone, leaves: Vec<Value>) -> Option<Region> {
+        let roots = [Value { node: cone.root, result: 0 }];
+        Region::new(graph, constants, &cone.nodes, &roots, leaves, 0)
+    }
+
+    /// The region of some nodes, which computes the roots from the leaves. Normal forms may
+    /// cost `extra_steps` more than those of one spelling.
+    pub(crate) fn new(
+        graph: &Graph,
+        constants: &Constants,
+        nodes: &[NodeId],
+        roots: &[Value],
+        leaves: Vec<Value>,
+        extra_steps: usize,
+    ) -> Option<Region> {
+        let mut meaning = Meaning::new(space(graph, nodes, &leaves)?, dtype(graph, *roots.first()?)?);
+        meaning.reader.normalizer.extend(extra_steps);
         for leaf in &leaves {
             let ty = graph.ty(*leaf);
             let form = meaning.reader.symbol(ty, is_nonnegative(graph.op(*leaf)));
             meaning.leaves.push((form, ty.dtype == DType::Bool));
         }
-        let mut builder =
-            Writer { graph, constants, written: RecExpr::default(), places: HashMap::default() };
+        let mut writer = Writer { graph, constants, written: RecExpr::default(), places: HashMap::default() };
         for (place, leaf) in leaves.iter().enumerate() {
-            let id = builder.written.add(Term::Leaf(place as u32));
-            builder.places.insert(*leaf, id);
+            let id = writer.written.add(Term::Leaf(place as u32));
+            writer.places.insert(*leaf, id);
         }
-        builder.write(&mut meaning, root)?;
-        let Writer { written, places, .. } = builder;
+        for root in roots {
+            writer.write(&mut meaning, *root)?;
+        }
+        let Writer { written, places, .. } = writer;
         let mut classes = EGraph::new(meaning);
         let mut added: Vec<Id> = Vec::new();
         for term in written.as_ref() {
@@ -81,8 +94,14 @@ impl Region {
         }
         let ids: HashMap<Value, Id> =
             places.iter().map(|(v, place)| (*v, added[usize::from(*place)])).collect();
-        let written = up_to(written, places[&root]);
-        Some(Region { root: ids[&root], classes, written, leaves, ids })
+        let last = roots.iter().map(|root| places[root]).max()?;
+        let roots = roots.iter().map(|root| ids[root]).collect();
+        Some(Region { roots, classes, written: up_to(written, last), leaves, ids })
+    }
+
+    /// The class of the only root.
+    pub(crate) fn root(&self) -> Id {
+        self.roots[0]
     }
 
     /// The class of a value of the region.
@@ -103,7 +122,7 @@ impl Region {
 
     /// True when the root equals this class.
     pub(crate) fn root_is(&self, id: Id) -> bool {
-        self.classes.find(self.root) == self.classes.find(id)
+        self.classes.find(self.root()) == self.classes.find(id)
     }
 
     /// Runs the rules, a few times; gives the names of those that fired, in order.
@@ -128,14 +147,21 @@ impl Region {
     }
 }
 
+/// The element type of numbers: that of the root, or of what it compares.
+fn dtype(graph: &Graph, root: Value) -> Option<DType> {
+    let own = graph.ty(root).dtype;
+    let operand = || graph.node(root.node).inputs.iter().map(|v| graph.ty(*v).dtype).find(|d| d.is_float());
+    if own.is_float() { Some(own) } else { operand() }
+}
+
 /// The beginning of an expression, up to one of its terms.
 fn up_to(expression: RecExpr<Term>, last: Id) -> RecExpr<Term> {
     RecExpr::from(expression.as_ref()[..=usize::from(last)].to_vec())
 }
 
 /// The index space: along each axis from the last, the one extent that is not 1.
-fn space(graph: &Graph, cone: &Cone, leaves: &[Value]) -> Option<Shape> {
-    let values = cone.nodes.iter().map(|&node| Value { node, result: 0 }).chain(leaves.iter().copied());
+fn space(graph: &Graph, nodes: &[NodeId], leaves: &[Value]) -> Option<Shape> {
+    let values = nodes.iter().map(|&node| Value { node, result: 0 }).chain(leaves.iter().copied());
     let mut extents: Vec<Extent> = Vec::new();
     for shape in values.map(|v| &graph.ty(v).shape) {
         for place in 0..shape.rank() {
@@ -216,120 +242,5 @@ impl Writer<'_> {
         let axes = self.written.add(Term::Axes(mask));
         let all = std::iter::once(axes).chain(operands.iter().copied()).collect();
         self.written.add(Term::Apply(head, all))
-    }
-}
-
-/// An extracted expression, apart from the e-graph: axes are those of the whole index space.
-#[derive(Clone, Debug)]
-pub(crate) struct Recipe {
-    terms: Vec<Term>,
-    space: Shape,
-    dtype: DType,
-}
-
-impl Recipe {
-    /// Frees an expression from its region.
-    pub(crate) fn new(region: &Region, expression: &RecExpr<Term>) -> Recipe {
-        let meaning = &region.classes.analysis;
-        let free = |term: &Term| match term {
-            Term::Axes(mask) => Term::Axes(meaning.axes(*mask).mask().into()),
-            other => other.clone(),
-        };
-        let terms = expression.as_ref().iter().map(free).collect();
-        Recipe { terms, space: meaning.space.clone(), dtype: meaning.dtype }
-    }
-
-    /// An expression over axes of a space, whose leaves are its operands.
-    pub(crate) fn free(expression: &RecExpr<Term>, space: Shape, dtype: DType) -> Recipe {
-        Recipe { terms: expression.as_ref().to_vec(), space, dtype }
-    }
-
-    /// Builds the expression on these leaves, with this type.
-    pub(crate) fn emit(&self, b: &mut GraphBuilder, leaves: &[Value], ty: &TensorType) -> Option<Value> {
-        let mut value = self.value(b, leaves)?;
-        if b.ty(value).rank() > ty.rank() {
-            value = b.apply(Op::Reshape(ty.shape.clone()), &[value]).ok()?;
-        }
-        if b.ty(value).shape != ty.shape {
-            value = b.apply(Op::Broadcast(ty.shape.clone()), &[value]).ok()?;
-        }
-        (b.ty(value) == ty).then_some(value)
-    }
-
-    /// Builds the expression on these leaves, in the shape that comes about.
-    pub(crate) fn value(&self, b: &mut GraphBuilder, leaves: &[Value]) -> Option<Value> {
-        let mut values: Vec<Option<Value>> = Vec::new();
-        for term in &self.terms {
-            let value = self.build(b, leaves, term, &values)?;
-            values.push(value);
-        }
-        *values.last()?
-    }
-
-    /// One term; `Some(None)` for axes, which are no value.
-    fn build(
-        &self,
-        b: &mut GraphBuilder,
-        leaves: &[Value],
-        term: &Term,
-        values: &[Option<Value>],
-    ) -> Option<Option<Value>> {
-        let (head, operands) = match term {
-            Term::Leaf(place) => return Some(Some(leaves[*place as usize])),
-            Term::Number(number) => return Some(Some(b.op(Op::Const(*number, self.dtype), &[]))),
-            Term::Size(extent) => return Some(Some(b.size(*extent, self.dtype))),
-            Term::Axes(_) => return Some(None),
-            Term::Apply(head, operands) => (head, operands),
-        };
-        let mut inputs: Vec<Value> = operands.iter().filter_map(|id| values[usize::from(*id)]).collect();
-        let op = match head {
-            Head::Unary(op) => Op::Unary(*op),
-            Head::Binary(op) => Op::Binary(*op),
-            Head::Select => Op::Select,
-            Head::Indicator => Op::Cast(self.dtype),
-            Head::StopGradient => Op::StopGradient,
-            Head::Reduce(_) | Head::Composite(..) => {
-                let Term::Axes(mask) = self.terms[usize::from(operands[0])] else { return None };
-                let axes = Axes::from_mask(mask as u32);
-                inputs[0] = self.spread(b, inputs[0], axes)?;
-                let missing = self.space.rank() - b.ty(inputs[0]).rank();
-                let axes = Axes::new(axes.iter().map(|axis| axis - missing));
-                match head {
-                    Head::Reduce(op) => Op::Reduce(*op, axes),
-                    Head::Composite(op, settings) => Op::Composite(*op, settings.over(axes)),
-                    _ => return None,
-                }
-            }
-        };
-        if let Ok(value) = b.apply(op.clone(), &inputs) {
-            return Some(Some(value));
-        }
-        let aligned: Option<Vec<Value>> = inputs.iter().map(|&v| self.align(b, v)).collect();
-        b.apply(op, &aligned?).ok().map(Some)
-    }
-
-    /// Makes a value vary along these axes of the index space in name.
-    fn spread(&self, b: &mut GraphBuilder, x: Value, axes: Axes) -> Option<Value> {
-        let shape = b.ty(x).shape.clone();
-        let missing = self.space.rank() - shape.rank();
-        let short = |axis: usize| axis < missing || shape[axis - missing] != self.space[axis];
-        if !axes.iter().any(short) {
-            return Some(x);
-        }
-        let aligned = self.align(b, x)?;
-        let mut extents = b.ty(aligned).shape.0.clone();
-        axes.iter().for_each(|axis| extents[axis] = self.space[axis]);
-        b.apply(Op::Broadcast(Shape(extents)), &[aligned]).ok()
-    }
-
-    /// Adds leading axes of size 1 up to the rank of the index space; scalars stay scalars.
-    fn align(&self, b: &mut GraphBuilder, x: Value) -> Option<Value> {
-        let shape = b.ty(x).shape.clone();
-        let missing = self.space.rank() - shape.rank();
-        if missing == 0 || shape.rank() == 0 {
-            return Some(x);
-        }
-        let ones = std::iter::repeat_n(Extent::ONE, missing);
-        b.apply(Op::Reshape(Shape(ones.chain(shape.0.iter().copied()).collect())), &[x]).ok()
     }
 }

@@ -48,7 +48,8 @@ pub(super) fn gather(axis: usize, sizes: &[usize], operands: &[&Literal]) -> Lit
         Some(rest.iter().zip(&from).map(|(i, s)| i * s).sum())
     };
     let mut result = super::pick(sizes, table, position);
-    if let Data::Float(data) = &mut result.data {
+    // an index outside: NaN for floats, 0 for everything else
+    if let (Data::Float(data), true) = (&mut result.data, table.dtype.is_float()) {
         let mut slot = 0;
         for_each_index(sizes, |index| {
             if position(index).is_none() {

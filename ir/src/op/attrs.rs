@@ -8,6 +8,9 @@ use std::fmt;
 pub struct Real(u64);
 
 impl Real {
+    /// Zero.
+    pub const ZERO: Real = Real(0);
+
     /// Wraps a number; the two zeros become one.
     pub fn new(x: f64) -> Real {
         Real((x + 0.0).to_bits())

@@ -1,7 +1,7 @@
 //! Batch normalization. Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
 
 use crate::nn::{Module, Param, Parameters, State};
-use crate::trace::{Mode, Var, mode};
+use crate::trace::{Mode, Var, enter, mode};
 use evenkeel_ir::Extent;
 use evenkeel_ir::op::UnaryMethods;
 
@@ -13,6 +13,7 @@ use evenkeel_ir::op::UnaryMethods;
 ///
 /// * `gain`, `bias`: `[channels]`; start at one and zero. `eps`: default `1e-5`.
 /// * `momentum`: weight of the new value, default `0.1`.
+/// * `batches`: with a count, the running moments are plain averages over all batches.
 ///
 /// # Errors
 /// Training on a single element per channel has no variance: reported as a non-finite step
@@ -29,8 +30,10 @@ pub struct BatchNorm {
     pub running_var: State,
     /// Added to the variance.
     pub eps: f64,
-    /// Weight of the new value.
+    /// Weight of the new value; unused with a count of batches.
     pub momentum: f64,
+    /// How many batches the running moments are averages of; `None` to weigh by momentum.
+    pub batches: Option<State>,
     /// Store the variance divided by `n - 1`.
     pub unbiased_running: bool,
 }
@@ -45,23 +48,38 @@ impl BatchNorm {
             running_var: State::ones(&[channels]),
             eps: 1e-5,
             momentum: 0.1,
+            batches: None,
             unbiased_running: true,
         }
     }
 
-    /// Moves a running statistic towards that of the batch.
+    /// The same layer with running moments that average all batches alike.
+    pub fn cumulative(self) -> BatchNorm {
+        BatchNorm { batches: Some(State::zeros(&[])), ..self }
+    }
+
+    /// Moves the running moments towards those of the batch.
     #[track_caller]
-    fn track(&self, state: &State, batch: Var) {
-        let batch = batch.stop_gradient().with_shape(state.value().shape());
-        state.set(state.value() * (1.0 - self.momentum) + batch * self.momentum);
+    fn track(&self, mean: Var, variance: Var) {
+        let weight = self.batches.as_ref().map(|batches| {
+            batches.set(batches.value() + 1.0);
+            batches.value().recip()
+        });
+        for (state, batch) in [(&self.running_mean, mean), (&self.running_var, variance)] {
+            let (old, batch) = (state.value(), batch.stop_gradient());
+            let batch = batch.with_shape(old.shape());
+            state.set(match weight {
+                Some(weight) => old + (batch - old) * weight,
+                None => old * (1.0 - self.momentum) + batch * self.momentum,
+            });
+        }
     }
 
     #[track_caller]
     fn normalized_by_batch(&self, x: Var) -> Var {
         let axes: Vec<i64> = (0..x.rank() as i64).filter(|&axis| axis != 1).collect();
-        self.track(&self.running_mean, x.mean(axes.clone()));
         let variance = if self.unbiased_running { x.var_unbiased(axes.clone()) } else { x.var(axes.clone()) };
-        self.track(&self.running_var, variance);
+        self.track(x.mean(axes.clone()), variance);
         x.standardize(axes, self.eps)
     }
 
@@ -85,6 +103,7 @@ pub(super) fn per_channel(x: Var, value: Var) -> Var {
 impl Module for BatchNorm {
     #[track_caller]
     fn forward(&self, x: Var) -> Var {
+        let _module = enter(self);
         let y = match mode() {
             Mode::Train => self.normalized_by_batch(x),
             Mode::Eval => self.normalized_by_history(x),

@@ -1,7 +1,7 @@
 //! Group normalization. Source: Wu & He 2018, arXiv:1803.08494.
 
 use crate::nn::{Module, Param, Parameters};
-use crate::trace::{Fault, Var, fault};
+use crate::trace::{Fault, Var, enter, fault};
 use evenkeel_ir::{Extent, Place, Shape};
 
 /// Normalizes groups of channels (axis 1) of each sample together.
@@ -54,6 +54,7 @@ impl GroupNorm {
 impl Module for GroupNorm {
     #[track_caller]
     fn forward(&self, x: Var) -> Var {
+        let _module = enter(self);
         let Some(ty) = x.try_ty() else { return x };
         let Some(shape) = self.grouped(&ty.shape) else {
             let expected = format!("[n, channels, ..] with channels in {} groups", self.groups);

@@ -1,7 +1,7 @@
 //! Layer normalization. Source: Ba, Kiros, Hinton 2016, arXiv:1607.06450.
 
 use crate::nn::{Module, Param, Parameters};
-use crate::trace::Var;
+use crate::trace::{Var, enter};
 
 /// Normalizes each row to zero mean and unit variance, then scales and shifts.
 ///
@@ -62,6 +62,7 @@ impl LayerNorm {
 impl Module for LayerNorm {
     #[track_caller]
     fn forward(&self, x: Var) -> Var {
+        let _module = enter(self);
         let axes: Vec<i64> = (1..=self.axes as i64).map(|axis| -axis).collect();
         match (&self.gain, &self.bias) {
             (Some(gain), Some(bias)) => x.layer_norm(axes, self.eps, gain.value(), bias.value()),

@@ -1,7 +1,7 @@
 //! Root mean square normalization. Source: Zhang & Sennrich 2019, arXiv:1910.07467.
 
 use crate::nn::{Module, Param, Parameters};
-use crate::trace::Var;
+use crate::trace::{Var, enter};
 use evenkeel_ir::EpsKind;
 
 /// `x / sqrt(mean(x^2) + eps) * (offset + gain) + bias` over the last axis.
@@ -57,6 +57,7 @@ impl RmsNorm {
 impl Module for RmsNorm {
     #[track_caller]
     fn forward(&self, x: Var) -> Var {
+        let _module = enter(self);
         let y = self.unit(x);
         let y = match &self.gain {
             Some(gain) if self.offset != 0.0 => y * (gain + self.offset),

@@ -17,20 +17,20 @@ pub struct Form(pub(super) u32);
 
 /// An atom in its [`Normalizer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct AtomId(pub(super) u32);
+pub(in crate::rewrite) struct AtomId(pub(super) u32);
 
 /// A set of axes of the index space, one bit each.
 pub type AxisMask = u64;
 
 /// Atoms with exponents, sorted by atom.
-pub(super) type Product = Vec<(AtomId, Number)>;
+pub(in crate::rewrite) type Product = Vec<(AtomId, Number)>;
 
 /// A product and its coefficient.
-pub(super) type Term = (Product, Number);
+pub(in crate::rewrite) type Term = (Product, Number);
 
 /// What sums and products are made of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Atom {
+pub(in crate::rewrite) enum Atom {
     /// An opaque value: number, axes, and whether it is known not to be negative.
     Symbol(u32, AxisMask, bool),
     /// A prime, for radicals.
@@ -53,12 +53,12 @@ pub(super) enum Atom {
     Opaque(Op, Vec<Form>),
 }
 
-pub(super) struct AtomFacts {
-    pub(super) atom: Atom,
+pub(in crate::rewrite) struct AtomFacts {
+    pub(in crate::rewrite) atom: Atom,
     /// Axes that it may vary along.
-    pub(super) axes: AxisMask,
+    pub(in crate::rewrite) axes: AxisMask,
     /// Known not to be negative.
-    pub(super) nonnegative: bool,
+    pub(in crate::rewrite) nonnegative: bool,
 }
 
 /// The largest number of terms that a product is expanded to.
@@ -79,12 +79,24 @@ pub struct Normalizer {
     /// Expanded integer powers and what they are powers of.
     pub(super) roots: HashMap<Form, (Form, i128)>,
     pub(super) steps: usize,
+    /// How many more rewrites it may do, see [`Normalizer::extend`].
+    extra_steps: usize,
 }
 
 impl Normalizer {
     /// An empty normalizer.
     pub fn new() -> Normalizer {
         Normalizer::default()
+    }
+
+    /// Allows more rewrites than one spelling needs.
+    pub fn extend(&mut self, steps: usize) {
+        self.extra_steps = steps;
+    }
+
+    /// Every atom that was met, in order.
+    pub(in crate::rewrite) fn atom_ids(&self) -> impl Iterator<Item = AtomId> + use<> {
+        (0..self.atoms.len() as u32).map(AtomId)
     }
 
     /// The bit of an axis, given its place from the last axis; none for extent 1 and beyond 64 axes.
@@ -106,7 +118,8 @@ impl Normalizer {
         (index < AxisMask::BITS as usize).then(|| 1 << index)
     }
 
-    pub(super) fn extent(&self, axes: AxisMask) -> Extent {
+    /// How many elements some axes span.
+    pub(in crate::rewrite) fn extent(&self, axes: AxisMask) -> Extent {
         let member =
             |(bit, &(_, extent)): (usize, &(usize, Extent))| (axes >> bit & 1 == 1).then_some(extent);
         Extent::product(self.axes.iter().enumerate().take(64).filter_map(member))
@@ -123,7 +136,7 @@ impl Normalizer {
         form
     }
 
-    pub(super) fn terms(&self, form: Form) -> Rc<Vec<Term>> {
+    pub(in crate::rewrite) fn terms(&self, form: Form) -> Rc<Vec<Term>> {
         self.forms[form.0 as usize].clone()
     }
 
@@ -166,11 +179,11 @@ impl Normalizer {
         self.product(vec![(id, Number::ONE)], Number::ONE)
     }
 
-    pub(super) fn fact(&self, atom: AtomId) -> &AtomFacts {
+    pub(in crate::rewrite) fn fact(&self, atom: AtomId) -> &AtomFacts {
         &self.atoms[atom.0 as usize]
     }
 
-    pub(super) fn product_axes(&self, product: &Product) -> AxisMask {
+    pub(in crate::rewrite) fn product_axes(&self, product: &Product) -> AxisMask {
         product.iter().fold(0, |axes, (atom, _)| axes | self.fact(*atom).axes)
     }
 
@@ -179,7 +192,7 @@ impl Normalizer {
         self.forms[form.0 as usize].iter().fold(0, |axes, (product, _)| axes | self.product_axes(product))
     }
 
-    pub(super) fn product_nonnegative(&self, product: &Product) -> bool {
+    pub(in crate::rewrite) fn product_nonnegative(&self, product: &Product) -> bool {
         product.iter().all(|(atom, exponent)| self.fact(*atom).nonnegative || exponent.is_even())
     }
 
@@ -213,7 +226,7 @@ impl Normalizer {
         }
     }
 
-    pub(super) fn product(&mut self, product: Product, factor: Number) -> Form {
+    pub(in crate::rewrite) fn product(&mut self, product: Product, factor: Number) -> Form {
         self.intern(if factor.is_zero() { Vec::new() } else { vec![(product, factor)] })
     }
 
@@ -287,7 +300,7 @@ impl Normalizer {
     }
 
     pub(super) fn exhausted(&self) -> bool {
-        self.steps > STEP_LIMIT
+        self.steps > STEP_LIMIT + self.extra_steps
     }
 
     /// Product of two products; integer parts of radicals become a factor.

@@ -6,6 +6,7 @@
 //! are opaque atoms, and what grows too large becomes one. How graphs become forms is in
 //! `super::reader`. Start at [`Normalizer`].
 
+mod divide;
 mod exponential;
 mod form;
 mod power;
@@ -14,5 +15,7 @@ mod reduce;
 #[cfg(test)]
 mod tests;
 
+pub(super) use divide::Lead;
+pub(super) use form::{Atom, AtomId, Product};
 pub use form::{AxisMask, Form, Normalizer};
 pub use rational::Number;

@@ -5,7 +5,9 @@ use super::recognize;
 use super::rules::RULES;
 use super::spelling;
 use spellings::{ACTIVATIONS, NEAR_MISSES, NORMS, STATISTICS};
+mod derived;
 mod proofs;
+mod rows;
 mod spellings;
 
 use crate::grad::inline;

@@ -23,8 +23,17 @@ pub(super) fn graph_of(op: Composite, attrs: Attrs) -> Graph {
     b.finish([("y".to_string(), y)])
 }
 
+/// A graph's only output and its gradients, after the same inputs and a cotangent.
+pub(super) fn gradients_of(graph: &Graph) -> Graph {
+    reverse(graph, true)
+}
+
 /// The gradients of a graph's only output, after the same inputs and a cotangent.
 fn gradients(graph: &Graph) -> Graph {
+    reverse(graph, false)
+}
+
+fn reverse(graph: &Graph, with_output: bool) -> Graph {
     let mut b = GraphBuilder::new();
     let inputs: Vec<Value> = graph.inputs().iter().map(|i| b.input(i.name.clone(), i.ty.clone())).collect();
     let y = graph.outputs()[0].1;
@@ -36,8 +45,10 @@ fn gradients(graph: &Graph) -> Graph {
         .map(|(node, _)| Value { node, result: 0 })
         .collect();
     let found = backward(&mut b, graph, &map, &[(y, cotangent)], &wrt).expect("it has a derivative");
-    let outputs: Vec<_> = found.gradients.iter().enumerate().map(|(i, v)| (i.to_string(), *v)).collect();
-    b.finish(outputs)
+    let own = with_output.then(|| ("y".to_string(), map[y.node.0 as usize][y.result as usize]));
+    let name = |i: usize| if with_output { format!("d{}", graph.inputs()[i].name) } else { i.to_string() };
+    let gradients = found.gradients.iter().enumerate().map(|(i, v)| (name(i), *v));
+    b.finish(own.into_iter().chain(gradients).collect::<Vec<_>>())
 }
 
 pub(super) fn attributes(op: Composite) -> Vec<Attrs> {

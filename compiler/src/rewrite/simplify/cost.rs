@@ -1,0 +1,229 @@
+//! What e-nodes of a region cost: flops by the volume they run over, reductions, sweeps over
+//! the row, and a penalty for sums that lose digits.
+
+use super::super::extract::{Model, TRANSCENDENTAL, is_function};
+use super::super::language::{Classes, Head, Term};
+use super::super::normal::{Atom, AtomId, AxisMask, Form, Normalizer, Number, Product};
+use super::super::region::Region;
+use egg::Id;
+use evenkeel_ir::op::{Binary, Composite, Unary};
+use rustc_hash::FxHashSet as HashSet;
+
+/// The batch size that costs assume.
+const BATCH: u64 = 1024;
+/// Cost of an e-node however small it is.
+const NODE: f64 = 2e-3;
+/// Cost of a reduction beside its flops.
+const REDUCTION: f64 = 0.5;
+/// Cost of a sweep over the row.
+const SWEEP: f64 = 0.3;
+/// Cost of an accumulated sum beside its flops.
+const COMBINE: f64 = 1.5;
+/// Cost of a kernel of its own.
+const LAUNCH: f64 = 1.0;
+/// Cost of a sum that loses digits.
+const HAZARD: f64 = 1e3;
+
+/// The cost of a region, in flops of one element of its index space.
+pub(super) struct Volume {
+    /// E-nodes that may lose digits, because the user wrote them and asked for strictness.
+    pub(super) trusted: HashSet<Term>,
+    /// Hazards are allowed.
+    pub(super) approximate: bool,
+    /// The outermost axis, where sums over it are no statistics: they are accumulated, combined
+    /// after the kernel, and what is made of them needs a kernel of its own.
+    accumulated: AxisMask,
+}
+
+impl Volume {
+    /// The costs of a region.
+    pub(super) fn of(region: &Region, trusted: HashSet<Term>, approximate: bool) -> Volume {
+        let classes = &region.classes;
+        let meaning = &classes.analysis;
+        let normalizer = &meaning.reader.normalizer;
+        let rank = meaning.space.rank();
+        let outermost = (0..rank).find(|&axis| !meaning.space[axis].is_one());
+        let outer = outermost.and_then(|axis| normalizer.known_axis(rank - 1 - axis, meaning.space[axis]));
+        let outer = outer.unwrap_or(0);
+        let wide = region.roots.iter().filter_map(|root| classes[*root].data.form);
+        let statistic = wide.filter(|form| spans(classes, normalizer.axes_of(*form))).any(|form| {
+            normalizer.terms(form).iter().any(|(product, _)| sums_over(normalizer, product, outer))
+        });
+        Volume { trusted, approximate, accumulated: if statistic { 0 } else { outer } }
+    }
+
+    /// True for arithmetic that no kernel of the region does on its way: on parameters alone, or
+    /// on accumulated sums.
+    fn needs_kernel(&self, classes: &Classes, class: Id, head: Head) -> bool {
+        let normalizer = &classes.analysis.reader.normalizer;
+        let Some(form) = classes[class].data.form else { return false };
+        let axes = normalizer.axes_of(form);
+        let terms = normalizer.terms(form);
+        let parameters = !terms.iter().any(|(product, _)| has_sum(normalizer, product));
+        let accumulated = terms.iter().any(|(product, _)| sums_over(normalizer, product, self.accumulated));
+        let small = axes != 0 && !spans(classes, axes);
+        !is_reduction(head) && ((small && parameters) || (axes & self.accumulated == 0 && accumulated))
+    }
+
+    /// Cost of a reduction beside its flops.
+    fn reduction(&self, classes: &Classes, head: Head, operands: &[Id]) -> f64 {
+        let over = classes[operands[0]].data.axes.unwrap_or(0);
+        match is_reduction(head) {
+            true if over & self.accumulated != 0 => COMBINE,
+            true => REDUCTION,
+            false => 0.0,
+        }
+    }
+}
+
+impl Model for Volume {
+    fn cost(&self, classes: &Classes, class: Id, term: &Term) -> f64 {
+        let Term::Apply(head, operands) = term else { return 1e-3 };
+        let normalizer = &classes.analysis.reader.normalizer;
+        let form = |id: &Id| classes[*id].data.form;
+        let mask = |id: &Id| form(id).map_or(0, |form| normalizer.axes_of(form));
+        let axes = operands.iter().chain([&class]).fold(0, |axes, id| axes | mask(id));
+        let share = volume(normalizer, axes) / space_volume(classes);
+        let reduction = self.reduction(classes, *head, operands);
+        let launch = if self.needs_kernel(classes, class, *head) { LAUNCH } else { 0.0 };
+        let hazard =
+            !self.approximate && !self.trusted.contains(term) && loses_digits(classes, *head, operands);
+        let penalty = if hazard { HAZARD } else { 0.0 };
+        flops(*head) * share + reduction + launch + NODE + penalty
+    }
+
+    fn sweeps(&self, term: &Term) -> u32 {
+        let Term::Apply(head, _) = term else { return 0 };
+        match head {
+            Head::Reduce(_) => 1,
+            Head::Composite(op, _) => match op {
+                Composite::Mean | Composite::Rrms | Composite::Rnorm | Composite::Center => 1,
+                Composite::RmsUnit | Composite::RmsNorm | Composite::L2Norm | Composite::ArgMax => 1,
+                Composite::Var | Composite::Rstd | Composite::Standardize | Composite::LayerNorm => 2,
+                Composite::Softmax | Composite::LogSoftmax | Composite::LogSumExp => 2,
+            },
+            _ => 0,
+        }
+    }
+
+    fn sweep(&self) -> f64 {
+        SWEEP
+    }
+}
+
+fn volume(normalizer: &Normalizer, axes: AxisMask) -> f64 {
+    normalizer.extent(axes).at(BATCH).max(1) as f64
+}
+
+fn space_volume(classes: &Classes) -> f64 {
+    let elements = classes.analysis.space.elements();
+    elements.at(BATCH).max(1) as f64
+}
+
+fn is_reduction(head: Head) -> bool {
+    matches!(head, Head::Reduce(_) | Head::Composite(..))
+}
+
+/// Flops of one element; named ops of one operand share their statistics, so each counts
+/// little more than what is its own.
+fn flops(head: Head) -> f64 {
+    match head {
+        Head::Indicator | Head::StopGradient => 0.0,
+        Head::Select | Head::Reduce(_) => 1.0,
+        Head::Binary(Binary::Div) => 4.0,
+        Head::Binary(Binary::Pow) => 40.0,
+        Head::Binary(_) => 1.0,
+        Head::Unary(Unary::Recip | Unary::Sqrt | Unary::Rsqrt) => 4.0,
+        Head::Unary(op) if is_function(op) => 14.0,
+        Head::Unary(op) if TRANSCENDENTAL.contains(&op) => 12.0,
+        Head::Unary(_) => 1.0,
+        Head::Composite(op, _) => match op {
+            Composite::Mean | Composite::Center | Composite::RmsUnit | Composite::L2Norm => 1.0,
+            Composite::Rrms | Composite::Rnorm | Composite::Rstd => 1.5,
+            Composite::RmsNorm | Composite::Standardize => 1.5,
+            Composite::Var => 3.0,
+            Composite::LayerNorm => 3.5,
+            // they share one exponential
+            Composite::Softmax => 14.0,
+            Composite::LogSoftmax | Composite::LogSumExp => 3.0,
+            Composite::ArgMax => 1.0,
+        },
+    }
+}
+
+/// True for values along all axes of the region.
+fn spans(classes: &Classes, axes: AxisMask) -> bool {
+    classes.analysis.axes(axes).len() == classes.analysis.space.0.iter().filter(|e| !e.is_one()).count()
+}
+
+/// True for sums whose operands are large where the result is small: a moment minus the square
+/// of another, a value minus its mean after each was scaled.
+fn loses_digits(classes: &Classes, head: Head, operands: &[Id]) -> bool {
+    let normalizer = &classes.analysis.reader.normalizer;
+    let form = |place: usize| classes[operands[place]].data.form;
+    match head {
+        Head::Binary(Binary::Add | Binary::Sub) => {
+            let (Some(a), Some(b)) = (form(0), form(1)) else { return false };
+            let sign = if head == Head::Binary(Binary::Sub) { Number::int(-1) } else { Number::ONE };
+            cancels(normalizer, a, b, sign) || uncentered(normalizer, a, b) || uncentered(normalizer, b, a)
+        }
+        _ => false,
+    }
+}
+
+/// True for products with a sum over this axis.
+fn sums_over(normalizer: &Normalizer, product: &Product, axis: AxisMask) -> bool {
+    let over = |atom: AtomId| matches!(normalizer.fact(atom).atom, Atom::Sum(axes, _) if axes & axis != 0);
+    product.iter().any(|(atom, _)| over(*atom))
+}
+
+fn has_sum(normalizer: &Normalizer, product: &Product) -> bool {
+    product.iter().any(|(atom, _)| matches!(normalizer.fact(*atom).atom, Atom::Sum(..)))
+}
+
+/// True when a nonnegative moment is subtracted from another.
+fn cancels(normalizer: &Normalizer, a: Form, b: Form, sign: Number) -> bool {
+    let moments = |form: Form, sign: Number| -> Vec<bool> {
+        let terms = normalizer.terms(form);
+        let moment = |(product, factor): &(Product, Number)| {
+            let reduced = has_sum(normalizer, product) && normalizer.product_nonnegative(product);
+            reduced.then_some(factor.is_positive() == sign.is_positive())
+        };
+        terms.iter().filter_map(moment).collect()
+    };
+    let (a, b) = (moments(a, Number::ONE), moments(b, sign));
+    a.iter().any(|positive| b.contains(&!positive))
+}
+
+/// True when `x * s` meets `mean(x) * s` and `s` is not a number: centering comes first.
+fn uncentered(normalizer: &Normalizer, a: Form, b: Form) -> bool {
+    let (a, b) = (normalizer.terms(a), normalizer.terms(b));
+    let mean_times = |terms: &[(Product, Number)], x: AtomId, rest: &Product| {
+        terms.iter().any(|(product, _)| {
+            let mean = |(atom, e): &&(AtomId, Number)| *e == Number::ONE && is_sum_of(normalizer, *atom, x);
+            product.iter().find(mean).is_some_and(|(mean, _)| without(product, *mean) == *rest)
+        })
+    };
+    a.iter().filter(|(product, _)| product.len() > 1).any(|(product, _)| {
+        let symbol = |(atom, e): &&(AtomId, Number)| {
+            matches!(normalizer.fact(*atom).atom, Atom::Symbol(..)) && *e == Number::ONE
+        };
+        product.iter().filter(symbol).any(|&(x, _)| {
+            let rest = without(product, x);
+            mean_times(&b, x, &rest) && !mean_times(&a, x, &rest)
+        })
+    })
+}
+
+/// A product without one of its atoms.
+fn without(product: &Product, atom: AtomId) -> Product {
+    product.iter().filter(|(other, _)| *other != atom).cloned().collect()
+}
+
+/// True for the sum of one atom.
+fn is_sum_of(normalizer: &Normalizer, atom: AtomId, x: AtomId) -> bool {
+    match &normalizer.fact(atom).atom {
+        Atom::Sum(_, body) => matches!(body.as_slice(), [(only, Number::ONE)] if *only == x),
+        _ => false,
+    }
+}

@@ -1,0 +1,302 @@
+//! Simplification after differentiation: derives the compact backward of any layer.
+//!
+//! A [`scope`] becomes an e-graph with several roots. Rules add facts, [`propose`] names what
+//! the normal forms are made of, the [`factory`] writes the roots as products of what exists,
+//! and the extractor picks the cheapest expressions under [`cost`], the input among them. Equal
+//! scopes are solved once. Takes and leaves a verified graph. Start at [`simplify`].
+
+mod cost;
+mod factory;
+mod propose;
+mod scope;
+
+use super::cone::{Cone, Constants, Entry};
+use super::extract::{Extracted, extract};
+use super::prune::prune;
+use super::recipe::{Built, Recipe, shaped};
+use super::region::Region;
+use crate::CompileError;
+use crate::pipeline::verified;
+use cost::Volume;
+use evenkeel_ir::op::{Binary, Unary};
+use evenkeel_ir::{Composite, Graph, GraphBuilder, NodeId, Op, Place, Value};
+use factory::Factory;
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
+use scope::{Scope, scopes};
+use std::fmt;
+use std::rc::Rc;
+
+/// Rewrites of the normal form that a scope may cost.
+const STEPS: usize = 20_000;
+
+/// The share of the cost that must be left at most for a change to be made.
+const WORTH: f64 = 0.98;
+/// The same for scopes with named norms: their derivatives are compact already, and survive
+/// rows of huge numbers.
+const WORTH_NAMED: f64 = 0.85;
+
+/// A simplified graph, and what was simplified.
+#[derive(Clone, Debug)]
+pub struct Simplified {
+    /// The graph.
+    pub graph: Graph,
+    /// The scopes that changed, in order.
+    pub scopes: Vec<Change>,
+}
+
+impl Simplified {
+    /// A graph as it is.
+    pub fn unchanged(graph: &Graph) -> Simplified {
+        Simplified { graph: graph.clone(), scopes: Vec::new() }
+    }
+}
+
+/// A scope that changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Ops before and after.
+    pub ops: (usize, usize),
+    /// Cost before and after, in flops of one element.
+    pub cost: (f64, f64),
+    /// Rules that fired.
+    pub rules: Vec<&'static str>,
+    /// Where the first of its ops was written.
+    pub place: Option<Place>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Change { ops, cost, rules, place } = self;
+        write!(f, "{} ops become {}, cost {:.1} becomes {:.1}", ops.0, ops.1, cost.0, cost.1)?;
+        if let Some(place) = place {
+            write!(f, ", first at {place}")?;
+        }
+        if !rules.is_empty() {
+            write!(f, "; rules: {}", rules.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// Simplifies every scope of a graph.
+///
+/// Inputs and outputs keep their order, names and types.
+///
+/// # Errors
+/// Bugs of this pass.
+pub fn simplify(graph: &Graph) -> Result<Simplified, CompileError> {
+    let mut memo = Memo::default();
+    let first = round(graph, &mut memo)?;
+    if !first.1 {
+        return Ok(first.0);
+    }
+    let (second, _) = round(&first.0.graph, &mut memo)?;
+    let scopes = first.0.scopes.into_iter().chain(second.scopes).collect();
+    Ok(Simplified { graph: second.graph, scopes })
+}
+
+/// Simplifies every scope once; true when something outside of scopes is no longer needed, so
+/// that what only that needed may be simpler now.
+fn round(graph: &Graph, memo: &mut Memo) -> Result<(Simplified, bool), CompileError> {
+    let mut constants = Constants::default();
+    constants.update(graph);
+    let mut plan = Plan { graph, solved: Vec::new(), of_root: HashMap::default(), inner: HashSet::default() };
+    for scope in scopes(graph, &constants) {
+        let cone =
+            Cone { root: scope.nodes[scope.nodes.len() - 1], nodes: scope.nodes.clone(), gates: vec![] };
+        let (entries, values) = cone.structure(graph, &constants);
+        let number = |v: &Value| values.iter().position(|known| known == v).map(|place| place as u32);
+        let roots: Vec<u32> = scope.roots.iter().filter_map(number).collect();
+        let solution = memo
+            .entry((entries, roots))
+            .or_insert_with(|| solve(graph, &constants, &scope, &values).map(Rc::new))
+            .clone();
+        if let Some(solution) = solution {
+            plan.add(&scope, &values, solution);
+        }
+    }
+    plan.rebuild()
+}
+
+/// How many nodes are not constant.
+fn computed(graph: &Graph) -> usize {
+    let mut constants = Constants::default();
+    constants.update(graph);
+    graph.iter().filter(|(id, _)| !constants.contains(*id)).count()
+}
+
+/// Solutions by structure.
+type Memo = HashMap<Key, Option<Rc<Solution>>>;
+
+/// What a scope is, apart from where it stands: ops with local operands, and the roots.
+type Key = (Vec<Entry>, Vec<u32>);
+
+/// What replaces a scope.
+struct Solution {
+    recipe: Recipe,
+    /// The term of each root.
+    roots: Vec<usize>,
+    /// For each leaf, its number in the structure.
+    leaves: Vec<u32>,
+    ops: usize,
+    cost: (f64, f64),
+    rules: Vec<&'static str>,
+}
+
+fn solve(graph: &Graph, constants: &Constants, scope: &Scope, values: &[Value]) -> Option<Solution> {
+    let Scope { nodes, roots, leaves } = scope;
+    let named = nodes.iter().any(|id| is_compact(&graph.node(*id).op));
+    if named && nodes.iter().all(|id| is_arithmetic(&graph.node(*id).op)) {
+        return None; // a compact derivative as its row wrote it
+    }
+    let region = Region::new(graph, constants, nodes, roots, leaves.clone(), STEPS)?;
+    if roots.iter().zip(&region.roots).any(|(root, class)| hides(graph, constants, &region, *root, *class)) {
+        return None;
+    }
+    let (mut region, rules) = region.saturate();
+    propose::propose(&mut region);
+    Factory::new(&mut region).factor_roots();
+    let model = Volume::of(&region, HashSet::default(), false);
+    let Extracted { expression, roots, before, after } =
+        extract(&region.classes, &region.written, &region.roots, &model);
+    if after >= before * if named { WORTH_NAMED } else { WORTH } {
+        return None;
+    }
+    let number = |leaf: &Value| values.iter().position(|v| v == leaf).map(|place| place as u32);
+    let leaves: Option<Vec<u32>> = region.leaves.iter().map(number).collect();
+    let recipe = Recipe::new(&region, &expression);
+    let roots: Vec<usize> = roots.into_iter().map(usize::from).collect();
+    let ops = recipe.ops();
+    Some(Solution { recipe, roots, leaves: leaves?, ops, cost: (before, after), rules })
+}
+
+/// True for a root that is a number whatever its operands are, unless one is NaN.
+fn hides(graph: &Graph, constants: &Constants, region: &Region, root: Value, class: egg::Id) -> bool {
+    let form = region.classes[class].data.form;
+    let number = form.and_then(|form| region.classes.analysis.reader.normalizer.as_number(form));
+    number.is_some() && !graph.node(root.node).inputs.iter().all(|v| constants.contains(v.node))
+}
+
+/// True for what compact derivatives are made of.
+fn is_arithmetic(op: &Op) -> bool {
+    match op {
+        Op::Unary(op) => matches!(op, Unary::Neg | Unary::Square | Unary::Recip),
+        Op::Binary(op) => matches!(op, Binary::Add | Binary::Sub | Binary::Mul | Binary::Div),
+        _ => true,
+    }
+}
+
+/// True for statistics with a derivative of their own.
+fn is_compact(op: &Op) -> bool {
+    matches!(op, Op::Composite(op, _) if op.def().vjp.is_some() && *op != Composite::Mean)
+}
+
+/// A solved scope in its place.
+struct Solved {
+    solution: Rc<Solution>,
+    leaves: Vec<Value>,
+    built: Built,
+    change: Change,
+}
+
+/// What becomes of the nodes of a graph.
+struct Plan<'g> {
+    graph: &'g Graph,
+    solved: Vec<Solved>,
+    /// Scope and place among its roots.
+    of_root: HashMap<NodeId, (usize, usize)>,
+    /// Nodes of solved scopes, built only where nothing else will do.
+    inner: HashSet<NodeId>,
+}
+
+impl Plan<'_> {
+    fn add(&mut self, scope: &Scope, values: &[Value], solution: Rc<Solution>) {
+        let place = scope.nodes.iter().find_map(|id| self.graph.provenance(*id).place);
+        for (place, root) in scope.roots.iter().enumerate() {
+            self.of_root.insert(root.node, (self.solved.len(), place));
+        }
+        self.inner.extend(&scope.nodes);
+        let ops = (scope.nodes.len(), solution.ops);
+        let change = Change { ops, cost: solution.cost, rules: solution.rules.clone(), place };
+        let leaves = solution.leaves.iter().map(|&number| values[number as usize]).collect();
+        self.solved.push(Solved { built: Built::new(&solution.recipe), solution, leaves, change });
+    }
+
+    fn rebuild(mut self) -> Result<(Simplified, bool), CompileError> {
+        let graph = self.graph;
+        let mut b = GraphBuilder::new();
+        let live = graph.reachable(graph.outputs().iter().map(|(_, v)| *v));
+        let mut values: HashMap<Value, Value> = HashMap::default();
+        for (id, node) in graph.iter() {
+            b.set_provenance(graph.provenance(id).clone());
+            if let Op::Input(index) = node.op {
+                let input = &graph.inputs()[index as usize];
+                let value = b.input(input.name.clone(), input.ty.clone());
+                values.insert(Value { node: id, result: 0 }, value);
+                continue;
+            }
+            if !live[id.0 as usize] {
+                continue;
+            }
+            if self.inner.contains(&id) {
+                self.root(&mut b, &mut values, id);
+            } else {
+                self.original(&mut b, &mut values, id)?;
+            }
+        }
+        let outputs: Result<Vec<_>, CompileError> = graph
+            .outputs()
+            .iter()
+            .map(|(name, v)| Ok((name.clone(), self.value(&mut b, &mut values, *v)?)))
+            .collect();
+        let outside = b.finish(outputs?);
+        let pruned = verified("simplify", prune(&outside, "simplify")?)?;
+        let dropped = computed(&pruned) < computed(&outside);
+        let scopes = self.solved.into_iter().map(|solved| solved.change).collect();
+        Ok((Simplified { graph: pruned, scopes }, dropped))
+    }
+
+    /// Builds a root of a solved scope from its recipe, if its leaves are there.
+    fn root(&mut self, b: &mut GraphBuilder, values: &mut HashMap<Value, Value>, id: NodeId) -> Option<()> {
+        let &(scope, place) = self.of_root.get(&id)?;
+        let root = Value { node: id, result: 0 };
+        let Solved { solution, leaves, built, .. } = &mut self.solved[scope];
+        let leaves: Vec<Option<Value>> = leaves.iter().map(|leaf| values.get(leaf).copied()).collect();
+        let value = solution.recipe.part(b, &leaves, solution.roots[place], built)?;
+        let value = shaped(b, value, self.graph.ty(root))?;
+        values.insert(root, value);
+        Some(())
+    }
+
+    /// Builds a node as it was.
+    fn original(
+        &mut self,
+        b: &mut GraphBuilder,
+        values: &mut HashMap<Value, Value>,
+        id: NodeId,
+    ) -> Result<(), CompileError> {
+        let node = self.graph.node(id);
+        let operands: Result<Vec<Value>, CompileError> =
+            node.inputs.iter().map(|v| self.value(b, values, *v)).collect();
+        let value = b
+            .apply(node.op.clone(), &operands?)
+            .map_err(|source| CompileError::Pass { pass: "simplify", source })?;
+        for result in 0..node.types.len() as u32 {
+            values.insert(Value { node: id, result }, Value { result, ..value });
+        }
+        Ok(())
+    }
+
+    /// A value of the old graph in the new one.
+    fn value(
+        &mut self,
+        b: &mut GraphBuilder,
+        values: &mut HashMap<Value, Value>,
+        v: Value,
+    ) -> Result<Value, CompileError> {
+        if !values.contains_key(&v) {
+            self.original(b, values, v.node)?;
+        }
+        Ok(values[&v])
+    }
+}
