@@ -107,6 +107,52 @@ fn every_side_condition_refuses_and_says_why() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Further layers: the row that folds them, what they are, their text.
+#[rustfmt::skip]
+const LAYERS: &[(&str, &str, &str)] = &[
+    ("into-preceding-linear", "Unified Norm in use",
+     "x = input f64[N,6]\nw = input f64[4,6]\nq = input f64[4]\ng = input f64[4]\nb = input f64[4]\n\
+      return y=add (mul (div (dot @1 @1 x w) (sqrt (add (square q) 1e-5))) g) b"),
+    ("into-preceding-linear", "SkipInit: a scalar before the residual",
+     "x = input f64[N,6]\nw = input f64[6,6]\ns = input f64[]\nreturn y=add x (mul (dot @1 @1 x w) s)"),
+    ("into-preceding-linear", "reversed and negated",
+     "x = input f64[N,6]\nw = input f64[6,4]\nb = input f64[4]\nreturn y=tanh (neg (sub b (dot @1 @0 x w)))"),
+    ("into-preceding-linear", "the weight on the left",
+     "x = input f64[N,6]\nw = input f64[4,6]\ng = input f64[4]\nreturn y=mul (dot @1 @1 w x) (reshape [4,1] g)"),
+    ("into-following-linears", "standardized data",
+     "x = input f64[N,6]\nw = input f64[4,6]\nreturn y=dot @1 @1 (div (sub x 0.13) 0.31) w"),
+    ("into-following-linears", "BatchNorm in use before a linear, positions added",
+     "x = input f64[N,3,6]\nw = input f64[4,6]\nm = input f64[6]\ns = input f64[6]\np = input f64[3,6]\n\
+      return y=dot @2 @1 (add (mul (sub x m) s) p) w"),
+    ("into-following-linears", "two axes contracted",
+     "x = input f64[N,3,6]\nw = input f64[3,4,6]\ng = input f64[3,6]\nb = input f64[6]\n\
+      return y=dot @1,2 @0,2 (layer_norm @1,2 eps=1e-5 x g b) w"),
+    ("pre-rms", "rank three, positions, a row factor",
+     "i = input i32[N,3]\nt = input f64[9,6]\np = input f64[3,6]\nw = input f64[6,6]\nx1 = input f64[N,3,1]\n\
+      x0 = add (gather axis=0 t i) p\nx2 = sub x0 (mul (dot @2 @1 (standardize @2 eps=1e-5 x0) w) x1)\n\
+      return y=tanh (standardize @2 eps=1e-5 x2)"),
+    ("redundant-norm", "a scaled norm",
+     "x = input f64[N,6]\ng = input f64[6]\nreturn y=rms_norm @1 eps=1e-3 (mul x 3.0) g"),
+    ("redundant-norm", "eps outside the root",
+     "x = input f64[N,6]\nreturn y=rms_unit @1 eps=1e-3 kind=outside (div x 3.0)"),
+    ("redundant-norm", "twice",
+     "x = input f64[N,6]\nreturn y=rms_unit @1 (standardize @1 x)"),
+    ("redundant-norm", "a shifted softmax",
+     "x = input f64[N,6]\nreturn y=softmax @1 (sub x (max @1 x))"),
+    ("row-scale-behind-product", "a dynamic scale",
+     "x = input f64[N,6]\nw = input f64[4,6]\nreturn y=gelu (dot @1 @1 (div x (add (sum @1 (abs x)) 1.0)) w)"),
+];
+
+#[test]
+fn layers_fold_and_keep_values_and_gradients() {
+    for (name, layer, text) in LAYERS {
+        let (graph, outcome) = folded(Fold::named(name).unwrap(), text);
+        assert!(!outcome.folded.is_empty(), "{layer}: {:?}", outcome.refused);
+        let error = difference(&graph, &outcome.graph);
+        assert!(error < 1e-11, "{layer}: {error:e}\n{}", outcome.graph);
+    }
+}
+
 #[test]
 fn names_are_unique() {
     for (place, row) in FOLDS.iter().enumerate() {
