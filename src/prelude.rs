@@ -9,8 +9,8 @@ pub use crate::nn::{
 };
 pub use crate::optim::{AdamW, Optimizer, Schedule, Sgd};
 pub use crate::session::{
-    Device, Jit, Model, check_gradients, custom_vjp, custom_vjp_with_state, grad, jit, jvp, value_and_grad,
-    vjp,
+    Device, Fold, Jit, Model, check_gradients, custom_vjp, custom_vjp_with_state, grad, jit, jvp,
+    optimize_for_inference, value_and_grad, vjp,
 };
 pub use crate::trace::{Mode, Var, enter, trace, with_module};
 pub use crate::train::{Step, StepOutput, train_step};

@@ -9,6 +9,7 @@ mod derivatives;
 mod element_types;
 mod errors;
 mod examples;
+mod folds;
 mod functional;
 mod generate;
 mod kernels;

@@ -6,6 +6,7 @@
 pub mod emit;
 mod error;
 pub mod expand;
+pub mod fold;
 pub mod fuse;
 pub mod grad;
 pub mod lower;

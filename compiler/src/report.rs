@@ -72,6 +72,12 @@ pub struct Report {
     pub stages: Vec<(&'static str, Duration)>,
     /// What was recognized, one line each.
     pub recognized: Vec<String>,
+    /// Folds that were asked for and happened, one line each.
+    pub folded: Vec<String>,
+    /// Folds that nearly matched, and which side condition failed.
+    pub not_folded: Vec<String>,
+    /// What normalization makes of parameters.
+    pub lints: Vec<String>,
     /// Scopes that became cheaper, one line each.
     pub simplified: Vec<String>,
     /// The kernels, in order of launch.
@@ -112,25 +118,18 @@ impl Report {
     /// The report without the kernels.
     pub fn brief(&self) -> impl fmt::Display {
         fmt::from_fn(|f| {
-            self.write_recognized(f)?;
-            self.write_simplified(f)?;
+            self.write_rewrites(f)?;
             self.write_totals(f)?;
-            self.write_refusals(f)
+            write_list(f, "not fused", &self.refusals)
         })
     }
 
-    fn write_recognized(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.recognized.is_empty() {
-            writeln!(f, "recognized:")?;
-        }
-        self.recognized.iter().try_for_each(|line| writeln!(f, "  {line}"))
-    }
-
-    fn write_simplified(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.simplified.is_empty() {
-            writeln!(f, "simplified:")?;
-        }
-        self.simplified.iter().try_for_each(|line| writeln!(f, "  {line}"))
+    fn write_rewrites(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_list(f, "recognized", &self.recognized)?;
+        write_list(f, "simplified", &self.simplified)?;
+        write_list(f, "folded", &self.folded)?;
+        write_list(f, "not folded", &self.not_folded)?;
+        write_list(f, "lints", &self.lints)
     }
 
     fn write_totals(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -145,13 +144,14 @@ impl Report {
         }
         Ok(())
     }
+}
 
-    fn write_refusals(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.refusals.is_empty() {
-            writeln!(f, "not fused:")?;
-        }
-        self.refusals.iter().try_for_each(|line| writeln!(f, "  {line}"))
+/// A title and one line per entry; nothing for no entries.
+fn write_list(f: &mut fmt::Formatter<'_>, title: &str, lines: &[String]) -> fmt::Result {
+    if !lines.is_empty() {
+        writeln!(f, "{title}:")?;
     }
+    lines.iter().try_for_each(|line| writeln!(f, "  {line}"))
 }
 
 impl fmt::Display for KernelReport {
@@ -168,10 +168,9 @@ impl fmt::Display for KernelReport {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write_recognized(f)?;
-        self.write_simplified(f)?;
+        self.write_rewrites(f)?;
         self.write_totals(f)?;
         self.kernels.iter().try_for_each(|kernel| writeln!(f, "  {kernel}"))?;
-        self.write_refusals(f)
+        write_list(f, "not fused", &self.refusals)
     }
 }

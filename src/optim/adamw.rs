@@ -64,6 +64,10 @@ impl Optimizer for AdamW {
         &["m", "v"]
     }
 
+    fn decays(&self) -> bool {
+        self.weight_decay != 0.0
+    }
+
     fn update(&self, b: &mut GraphBuilder, progress: Progress, trained: Trained<'_>) -> Updated {
         let squared = b.square(trained.gradient);
         let m = average(b, self.betas.0, trained.slots[0], trained.gradient);

@@ -58,6 +58,11 @@ pub trait Optimizer {
     /// Names of the arrays kept per parameter, such as `m`; each has the parameter's type.
     fn slots(&self) -> &'static [&'static str];
 
+    /// Do parameters shrink by themselves (weight decay)? Lints ask.
+    fn decays(&self) -> bool {
+        false
+    }
+
     /// Appends the update of one parameter.
     fn update(&self, b: &mut GraphBuilder, progress: Progress, trained: Trained<'_>) -> Updated;
 }

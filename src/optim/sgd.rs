@@ -60,6 +60,10 @@ impl Optimizer for Sgd {
         if self.momentum == 0.0 { &[] } else { &["velocity"] }
     }
 
+    fn decays(&self) -> bool {
+        self.weight_decay != 0.0
+    }
+
     fn update(&self, b: &mut GraphBuilder, progress: Progress, trained: Trained<'_>) -> Updated {
         let mut direction = trained.gradient;
         if self.weight_decay != 0.0 {

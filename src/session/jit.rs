@@ -12,6 +12,7 @@ use super::tree::{Tensors, Tree};
 use crate::error::Error;
 use crate::nn::Parameters;
 use crate::trace::{Mode, Var};
+use evenkeel_compiler::fold::Fold;
 use evenkeel_ir::Graph;
 use evenkeel_runtime::{Argument, Tensor};
 use std::collections::BTreeMap;
@@ -28,16 +29,22 @@ where
     M: Parameters,
     F: Fn(&M, A) -> R,
 {
-    let options = JitOptions { setup: Setup::default(), seed: 0, mode: Mode::Eval, symbolic: true };
+    let options = JitOptions::default();
     JitBuilder { model: model.into_model(), function, options, arguments: PhantomData }
 }
 
-#[derive(Clone, Debug)]
 struct JitOptions {
     setup: Setup,
     seed: i64,
     mode: Mode,
     symbolic: bool,
+    folds: Vec<&'static Fold>,
+}
+
+impl Default for JitOptions {
+    fn default() -> JitOptions {
+        JitOptions { setup: Setup::default(), seed: 0, mode: Mode::Eval, symbolic: true, folds: Vec::new() }
+    }
 }
 
 /// What [`jit`] gives; [`compile`](JitBuilder::compile) ends it.
@@ -80,6 +87,14 @@ impl<M: Parameters, A, F> JitBuilder<M, A, F> {
         self
     }
 
+    /// Folds and moves normalizations by these rows, such as [`Fold::safe`]; none by default.
+    /// Parameters stay what they are: what folds make of them is computed on each call. To
+    /// compute it once, see [`optimize_for_inference`](super::optimize_for_inference).
+    pub fn folds(mut self, rows: &[&'static Fold]) -> Self {
+        self.options.folds = rows.to_vec();
+        self
+    }
+
     /// Traces and compiles for tensors like those of the example, whose leading axis may vary.
     ///
     /// # Errors
@@ -94,24 +109,31 @@ impl<M: Parameters, A, F> JitBuilder<M, A, F> {
     {
         let mut layout = None;
         let function = |model: &M, arguments: A| {
-            let results: R = (self.function)(model, arguments);
-            let mut vars = Vec::new();
-            layout = Some(results.map(&mut |&var| {
-                vars.push((format!("output.{}", vars.len()), var));
-                vars.len() - 1
-            }));
+            let (places, vars) = numbered(&(self.function)(model, arguments));
+            layout = Some(places);
             vars
         };
         let JitOptions { mode, symbolic, .. } = self.options;
-        let traced = trace_model(&self.model, mode, symbolic, example, function)?;
+        let mut traced = trace_model(&self.model, mode, symbolic, example, function)?;
         let layout = layout.expect("the closure has run");
-        let (graph, origin) = (without_state(&traced), traced.origin);
+        let (graph, mut origin) = (without_state(&traced), std::mem::take(&mut traced.origin));
+        let graph = origin.fold(&graph, traced.trained.len(), &self.options.folds)?;
         Jit::compile(self.model, graph, &origin, layout, self.options.seed, &self.options.setup)
     }
 }
 
+/// Results named by position, and the tree of their positions.
+pub(super) fn numbered<R: Tree<Leaf = Var>>(results: &R) -> (R::With<usize>, Vec<(String, Var)>) {
+    let mut vars = Vec::new();
+    let places = results.map(&mut |&var| {
+        vars.push((format!("output.{}", vars.len()), var));
+        vars.len() - 1
+    });
+    (places, vars)
+}
+
 /// The graph with reported outputs only.
-fn without_state(traced: &Forward) -> Graph {
+pub(super) fn without_state(traced: &Forward) -> Graph {
     let outputs: Vec<usize> = (0..traced.reported).collect();
     super::derive::select_outputs(&traced.graph, &outputs)
 }
@@ -191,6 +213,11 @@ impl<M: Parameters, L: Tree<Leaf = usize>> Jit<M, L> {
     /// What the compiler made of the closure.
     pub fn explain(&self) -> String {
         self.engine.to_string()
+    }
+
+    /// What the compiler did, with times per stage; nothing for the interpreter.
+    pub fn report(&self) -> Option<&evenkeel_compiler::Report> {
+        self.engine.report()
     }
 
     /// The closure as a graph: its inputs are the model's leaves, the seed and the arguments.

@@ -1,7 +1,10 @@
-//! What happened to a graph before the compiler got it: tracing, recognition, differentiation.
+//! What happened to a graph before the compiler got it: tracing, recognition, folds,
+//! differentiation.
 
 use crate::error::Error;
 use evenkeel_compiler::Report;
+use evenkeel_compiler::fold::lint::{Lint, lint};
+use evenkeel_compiler::fold::{Fold, Folded, Refused, fold};
 use evenkeel_compiler::rewrite::{Found, recognize};
 use evenkeel_ir::Graph;
 use std::time::{Duration, Instant};
@@ -10,6 +13,9 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origin {
     found: Vec<Found>,
+    pub(super) folded: Vec<Folded>,
+    pub(super) refused: Vec<Refused>,
+    lints: Vec<Lint>,
     stages: Vec<(&'static str, Duration)>,
 }
 
@@ -34,9 +40,30 @@ impl Origin {
         Ok(recognized.graph)
     }
 
+    /// The graph after folds; its first `leaves` inputs are parameters and state of a model.
+    pub(crate) fn fold(&mut self, graph: &Graph, leaves: usize, rows: &[&Fold]) -> Result<Graph, Error> {
+        if rows.is_empty() {
+            return Ok(graph.clone());
+        }
+        let parameters: Vec<usize> = (0..leaves).collect();
+        let outcome = self.stage("fold", || fold(graph, &parameters, rows))?;
+        self.folded.extend(outcome.folded);
+        self.refused.extend(outcome.refused);
+        Ok(outcome.graph)
+    }
+
+    /// Notes what normalization makes of the parameters that a loss depends on.
+    pub(crate) fn lint(&mut self, loss: &Graph, parameters: &[usize], decay: bool) {
+        let lints = self.stage("lint", || lint(loss, parameters, decay));
+        self.lints.extend(lints);
+    }
+
     /// The report of a compilation with this history before it.
     pub(crate) fn complete(&self, report: &mut Report) {
         report.stages.splice(0..0, self.stages.iter().copied());
         report.recognized.splice(0..0, self.found.iter().map(Found::to_string));
+        report.folded.extend(self.folded.iter().map(Folded::to_string));
+        report.not_folded.extend(self.refused.iter().map(Refused::to_string));
+        report.lints.extend(self.lints.iter().map(Lint::to_string));
     }
 }

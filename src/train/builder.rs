@@ -7,8 +7,9 @@ use crate::nn::Parameters;
 use crate::optim::{Optimizer, Schedule};
 use crate::session::engine::{Engine, Setup};
 use crate::session::traced::trace_model;
-use crate::session::{Device, IntoModel, Model, Tree};
+use crate::session::{Device, IntoModel, Model, Tree, select_outputs};
 use crate::trace::{self, Fault, Mode, Var};
+use evenkeel_compiler::fold::Fold;
 use evenkeel_ir::Place;
 use evenkeel_runtime::Tensor;
 use std::marker::PhantomData;
@@ -66,6 +67,7 @@ where
         schedule: Schedule::Constant,
         mode: Mode::Train,
         symbolic: true,
+        folds: Vec::new(),
         batch: PhantomData,
     }
 }
@@ -81,6 +83,7 @@ pub struct TrainStep<M, A, O, F> {
     schedule: Schedule,
     mode: Mode,
     symbolic: bool,
+    folds: Vec<&'static Fold>,
     batch: PhantomData<fn(A)>,
 }
 
@@ -128,6 +131,15 @@ impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
         self
     }
 
+    /// Folds and moves normalizations by these rows, such as [`Fold::safe`], before the step is
+    /// differentiated; none by default. What folds make of parameters is a function of them, so
+    /// parameters, their gradients and checkpoints stay the same; a step computes it once more, so
+    /// folds pay where a batch has more rows than the weights.
+    pub fn folds(mut self, rows: &[&'static Fold]) -> Self {
+        self.folds = rows.to_vec();
+        self
+    }
+
     /// Traces, differentiates and compiles for batches like the example, whose leading axis may
     /// vary.
     ///
@@ -159,6 +171,9 @@ impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
             return Err(Error::Loss { found: found.clone() });
         }
         let mut origin = std::mem::take(&mut forward.origin);
+        let trained: Vec<usize> = (0..forward.trained.len()).filter(|&leaf| forward.trained[leaf]).collect();
+        origin.lint(&select_outputs(&forward.graph, &[0]), &trained, self.optimizer.decays());
+        forward.graph = origin.fold(&forward.graph, forward.trained.len(), &self.folds)?;
         let source = origin.stage("grad", || step_graph(&forward, &self.optimizer, self.clip_norm))?;
         let engine = Engine::compile(&source.graph, &origin, &source.updates, &self.setup)?;
         let kept = &source.graph.inputs()[forward.trained.len()..source.replaced.len()];

@@ -19,8 +19,8 @@ mod reduce;
 mod tests;
 
 pub(super) use divide::Lead;
-pub(super) use form::{Atom, AtomId, Product};
 #[cfg(test)]
 pub(crate) use evaluate::Evaluator;
+pub(super) use form::{Atom, AtomId, Product};
 pub use form::{AxisMask, Form, Normalizer};
 pub use rational::Number;
