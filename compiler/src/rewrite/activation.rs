@@ -41,7 +41,7 @@ pub(crate) enum Function {
         /// What the result is multiplied with.
         factor: Real,
     },
-    /// `max(x, slope * x)` with a slope between 0 and 1.
+    /// `leaky_relu(x, slope)` with a slope between 0 and 1.
     Leaky(Real),
 }
 
@@ -121,7 +121,7 @@ impl Function {
         match self {
             Function::Row(op) => (op.def().eval)(x),
             Function::Scaled { row, scale, factor, .. } => factor.get() * (row.def().eval)(scale.get() * x),
-            Function::Leaky(slope) => x.max(slope.get() * x),
+            Function::Leaky(slope) => (Binary::LeakyRelu.def().eval)(x, slope.get()),
         }
     }
 
@@ -136,7 +136,7 @@ impl Function {
         let op = match self {
             Function::Row(op) => Op::Unary(op),
             Function::Scaled { .. } => Op::Binary(Binary::Mul),
-            Function::Leaky(_) => Op::Binary(Binary::Max),
+            Function::Leaky(_) => Op::Binary(Binary::LeakyRelu),
         };
         node.op == op && (node.inputs.contains(&x) || matches!(self, Function::Leaky(_)))
     }
@@ -154,8 +154,7 @@ impl Function {
             }
             Function::Leaky(slope) => {
                 let slope = number(region, slope);
-                let scaled = region.add(Head::Binary(Binary::Mul), &[operand, slope]);
-                region.add(Head::Binary(Binary::Max), &[operand, scaled])
+                region.add(Head::Binary(Binary::LeakyRelu), &[operand, slope])
             }
         })
     }
@@ -174,8 +173,8 @@ impl Function {
                 times(reader, value, factor)
             }
             Function::Leaky(slope) => {
-                let scaled = times(reader, x, slope)?;
-                Some(reader.normalizer.max(x, scaled))
+                let slope = constant(&mut reader.normalizer, slope.get(), dtype)?;
+                Some(reader.binary(Binary::LeakyRelu, x, slope))
             }
         }
     }

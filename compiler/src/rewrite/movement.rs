@@ -47,7 +47,10 @@ fn apply(b: &mut GraphBuilder, op: &Op, operands: &[Value]) -> Result<Value, IrE
         Op::Reshape(shape) => reshape(b, operands[0], shape),
         Op::Broadcast(shape) => broadcast(b, operands[0], shape),
         Op::Reduce(op, axes) => reduce(b, *op, *axes, operands[0]),
-        _ if op.is_pointwise() => pointwise(b, op, operands),
+        // reductions to positions keep the type that the user sees
+        _ if op.is_pointwise() && operands.iter().all(|v| !b.ty(*v).dtype.is_int()) => {
+            pointwise(b, op, operands)
+        }
         _ => b.apply(op.clone(), operands),
     }
 }

@@ -179,6 +179,12 @@ impl Reader {
                 let inverse = n.pow(y, Number::int(-1));
                 n.multiply(x, inverse)
             }
+            Binary::LeakyRelu => {
+                let zero = n.number(Number::ZERO);
+                let (above, below) = (n.max(x, zero), n.min(x, zero));
+                let below = n.multiply(below, y);
+                n.add(above, below)
+            }
             Binary::Max => n.max(x, y),
             Binary::Min => n.min(x, y),
             Binary::Gt => n.exceeds(x, y),

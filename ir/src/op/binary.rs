@@ -115,6 +115,20 @@ table! {
             ulps: 16.0,
             ..NUMBER
         },
+        /// `x` where `x > 0`, else `y * x`: leaky relu with slope `y`, or PReLU. At 0 the derivative
+        /// is the slope.
+        LeakyRelu leaky_relu => BinaryDef {
+            class: Class::Float,
+            eval: |x, y| if x > 0.0 { x } else { y * x },
+            partials: Rule([leaky_slope, |b, x, _, _| { let zero = b.number(x, 0.0); b.min(x, zero) }]),
+            emit: |k, x, y| {
+                let zero = k.zero(k.ty(x));
+                let above = k.compare(Compare::Gt, x, zero);
+                let scaled = k.mul(y, x);
+                k.select(above, x, scaled)
+            },
+            ..NUMBER
+        },
         /// `x == y`
         Eq eq => BinaryDef { eval: |x, y| f64::from(x == y), eval_int: |x, y| (x == y).into(), emit: |k, x, y| k.compare(Compare::Eq, x, y), commutes: true, ..COMPARE },
         /// `x != y`
@@ -145,6 +159,12 @@ fn share(b: &mut GraphBuilder, x: Value, y: Value) -> Value {
     let t = b.sub(up, down);
     let t = b.add(t, one);
     b.mul(half, t)
+}
+
+fn leaky_slope(b: &mut GraphBuilder, x: Value, y: Value, _: Value) -> Value {
+    let (zero, one) = (b.number(x, 0.0), b.number(x, 1.0));
+    let above = b.gt(x, zero);
+    b.select(above, one, y)
 }
 
 fn keep_nan(k: &mut ScalarFn, x: Reg, otherwise: Reg) -> Reg {

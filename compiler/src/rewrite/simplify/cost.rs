@@ -5,7 +5,7 @@ use super::super::extract::{Model, TRANSCENDENTAL, is_function};
 use super::super::language::{Classes, Head, Term};
 use super::super::normal::{Atom, AtomId, AxisMask, Form, Normalizer, Number, Product};
 use super::super::region::Region;
-use egg::Id;
+use egg::{Id, Language};
 use evenkeel_ir::op::{Binary, Composite, Unary};
 use rustc_hash::FxHashSet as HashSet;
 
@@ -33,6 +33,8 @@ pub(super) struct Volume {
     /// The outermost axis, where sums over it are no statistics: they are accumulated, combined
     /// after the kernel, and what is made of them needs a kernel of its own.
     accumulated: AxisMask,
+    /// Classes of named statistics that the graph has: their kernels survive rows of huge numbers.
+    named: HashSet<Id>,
 }
 
 impl Volume {
@@ -49,7 +51,8 @@ impl Volume {
         let statistic = wide.filter(|form| spans(classes, normalizer.axes_of(*form))).any(|form| {
             normalizer.terms(form).iter().any(|(product, _)| sums_over(normalizer, product, outer))
         });
-        Volume { trusted, approximate, accumulated: if statistic { 0 } else { outer } }
+        let named = named(region);
+        Volume { trusted, approximate, accumulated: if statistic { 0 } else { outer }, named }
     }
 
     /// True for arithmetic that no kernel of the region does on its way: on parameters alone, or
@@ -88,7 +91,8 @@ impl Model for Volume {
         let launch = if self.needs_kernel(classes, class, *head) { LAUNCH } else { 0.0 };
         let hazard =
             !self.approximate && !self.trusted.contains(term) && loses_digits(classes, *head, operands);
-        let penalty = if hazard { HAZARD } else { 0.0 };
+        let renamed = self.named.contains(&classes.find(class)) && !matches!(head, Head::Composite(..));
+        let penalty = if hazard || renamed { HAZARD } else { 0.0 };
         flops(*head) * share + reduction + launch + NODE + penalty
     }
 
@@ -149,6 +153,22 @@ fn flops(head: Head) -> f64 {
             Composite::ArgMax => 1.0,
         },
     }
+}
+
+/// Classes of the named statistics of the region as written.
+fn named(region: &Region) -> HashSet<Id> {
+    let mut ids: Vec<Id> = Vec::new();
+    let mut named = HashSet::default();
+    for term in region.written.as_ref() {
+        let own = term.clone().map_children(|id| ids[usize::from(id)]);
+        let id = region.classes.lookup(own).expect("what is written is in the e-graph");
+        if matches!(term, Term::Apply(Head::Composite(op, _), _) if op.def().vjp.is_some() && *op != Composite::Mean)
+        {
+            named.insert(id);
+        }
+        ids.push(id);
+    }
+    named
 }
 
 /// True for values along all axes of the region.

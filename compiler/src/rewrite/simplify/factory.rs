@@ -277,7 +277,11 @@ impl<'r> Factory<'r> {
         if matches!(self.normalizer().fact(atom).atom, Atom::Exp(_)) {
             return None; // a power of an exponential overflows where the exponential does not
         }
-        if let Some((base, own)) = self.known_power(atom, Number::ONE) {
+        let base = match self.normalizer().fact(atom).atom {
+            Atom::Base(inner) | Atom::Large(inner) => self.known(inner),
+            _ => self.known_power(atom, Number::ONE),
+        };
+        if let Some((base, own)) = base {
             return Some((rank, self.raise(base, exponent)?, own.powf(exponent.value())));
         }
         let base = self.atom(atom)?;
@@ -287,6 +291,11 @@ impl<'r> Factory<'r> {
     /// A power of an atom as a class that is there times a constant.
     fn known_power(&mut self, atom: AtomId, exponent: Number) -> Option<(Id, f64)> {
         let form = self.normalizer().product(vec![(atom, exponent)], Number::ONE);
+        self.known(form)
+    }
+
+    /// A form as a class that is there times a constant.
+    fn known(&mut self, form: Form) -> Option<(Id, f64)> {
         match self.region.classes.analysis.class_of(form) {
             Some(known) => Some((known, 1.0)),
             None => self.multiple(form),

@@ -11,14 +11,13 @@ mod propose;
 mod scope;
 
 use super::cone::{Cone, Constants, Entry};
-use super::extract::{Extracted, extract};
+use super::extract::{Extracted, TRANSCENDENTAL, extract, is_function};
 use super::prune::prune;
 use super::recipe::{Built, Recipe, shaped};
 use super::region::Region;
 use crate::CompileError;
 use crate::pipeline::verified;
 use cost::Volume;
-use evenkeel_ir::op::{Binary, Unary};
 use evenkeel_ir::{Composite, Graph, GraphBuilder, NodeId, Op, Place, Value};
 use factory::Factory;
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
@@ -146,7 +145,7 @@ struct Solution {
 fn solve(graph: &Graph, constants: &Constants, scope: &Scope, values: &[Value]) -> Option<Solution> {
     let Scope { nodes, roots, leaves } = scope;
     let named = nodes.iter().any(|id| is_compact(&graph.node(*id).op));
-    if named && nodes.iter().all(|id| is_arithmetic(&graph.node(*id).op)) {
+    if named && !nodes.iter().any(|id| is_transcendental(&graph.node(*id).op)) {
         return None; // a compact derivative as its row wrote it
     }
     let region = Region::new(graph, constants, nodes, roots, leaves.clone(), STEPS)?;
@@ -177,13 +176,9 @@ fn hides(graph: &Graph, constants: &Constants, region: &Region, root: Value, cla
     number.is_some() && !graph.node(root.node).inputs.iter().all(|v| constants.contains(v.node))
 }
 
-/// True for what compact derivatives are made of.
-fn is_arithmetic(op: &Op) -> bool {
-    match op {
-        Op::Unary(op) => matches!(op, Unary::Neg | Unary::Square | Unary::Recip),
-        Op::Binary(op) => matches!(op, Binary::Add | Binary::Sub | Binary::Mul | Binary::Div),
-        _ => true,
-    }
+/// True for functions around which there is something to find beside a compact derivative.
+fn is_transcendental(op: &Op) -> bool {
+    matches!(op, Op::Unary(op) if is_function(*op) || TRANSCENDENTAL.contains(op))
 }
 
 /// True for statistics with a derivative of their own.
