@@ -20,6 +20,7 @@ mod parameters;
 mod places;
 mod random_graphs;
 mod recognition;
+mod rewriting;
 mod steps;
 mod structure;
 mod targets;

@@ -2,6 +2,7 @@
 
 use super::table::table;
 use super::{Failure, input};
+use crate::bench::rewrite::{self, Row};
 use crate::bench::{Case, Measurement, Setting, call_overhead, measure, suite};
 use crate::session::float_inputs;
 use evenkeel_runtime::Gang;
@@ -10,10 +11,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Programs of `bench rewrite` have large samples, so N is at most this.
+const LARGEST_BATCH: u64 = 256;
+
 /// Options of `bench`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Built-in graphs by name or part of it, and text graphs by FILE.ek; all built-in ones by default
+    /// Built-in graphs by name or part of it, and text graphs by FILE.ek; all built-in ones by default.
+    /// `rewrite` alone: does rewriting pay?
     #[arg(value_name = "NAME|FILE.ek")]
     what: Vec<String>,
     /// The batch size N: rows of the built-in graphs
@@ -39,6 +44,9 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let threads = args.threads.map_or_else(Gang::threads_from_env, Ok)?;
     let budget = Duration::from_millis(args.time);
+    if args.what == ["rewrite"] {
+        return run_rewrite(args, threads, budget, out);
+    }
     let setting = Setting { batch: args.rows, threads, budget };
     let cases = cases(args)?;
     let bar = ProgressBar::new(cases.len() as u64);
@@ -59,11 +67,81 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         print_steps(&measured, out)?;
     }
     writeln!(out, "call overhead: {overhead:.2} us (one kernel over 8 numbers, one thread)")?;
-    if let Some(path) = &args.json {
-        let text = json(&measured, overhead).to_string();
-        std::fs::write(path, text).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
+    match &args.json {
+        Some(path) => save(path, &json(&measured, overhead)),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// `bench rewrite`: programs compiled as written, after greedy matching, and by the rewriter.
+fn run_rewrite(args: &Args, threads: usize, budget: Duration, out: &mut dyn Write) -> Result<(), Failure> {
+    let batch = args.rows.min(LARGEST_BATCH);
+    let bar = ProgressBar::new(rewrite::programs().count() as u64);
+    let mut rows: Vec<Row> = Vec::new();
+    for (place, (name, _)) in rewrite::programs().enumerate() {
+        bar.set_message(name);
+        rows.extend(rewrite::compare(place, batch, threads, budget)?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    writeln!(out, "N = {batch}, {threads} threads, forward and backward; errors against f64")?;
+    let mut lines = table(&[
+        "program",
+        "way",
+        "kernels",
+        "MB",
+        "sweeps",
+        "us",
+        "speedup",
+        "compile ms",
+        "error",
+        "error at mean 100",
+    ]);
+    for three in rows.chunks(rewrite::WAYS.len()) {
+        for row in three {
+            let (kernels, combines) = row.kernels;
+            lines.add_row([
+                if row.way == rewrite::WAYS[0] { row.program.into() } else { String::new() },
+                row.way.into(),
+                format!("{kernels}+{combines}"),
+                format!("{:.1}", row.bytes as f64 / 1e6),
+                row.phases.to_string(),
+                format!("{:.0}", row.micros),
+                format!("{:.2}x", three[0].micros / row.micros),
+                format!("{:.1}", row.compile_ms),
+                format!("{:.1e}", row.errors[0]),
+                format!("{:.1e}", row.errors[1]),
+            ]);
+        }
+    }
+    writeln!(out, "{}", lines.trim_fmt())?;
+    match &args.json {
+        Some(path) => save(path, &json_rewrite(&rows)),
+        None => Ok(()),
+    }
+}
+
+fn json_rewrite(rows: &[Row]) -> serde_json::Value {
+    let one = |row: &Row| {
+        serde_json::json!({
+            "program": row.program,
+            "way": row.way,
+            "kernels": row.kernels.0,
+            "combines": row.kernels.1,
+            "bytes": row.bytes,
+            "sweeps": row.phases,
+            "micros": row.micros,
+            "compile_ms": row.compile_ms,
+            "error": row.errors[0],
+            "error_at_mean_100": row.errors[1],
+        })
+    };
+    serde_json::json!({ "rewrite": rows.iter().map(one).collect::<Vec<_>>() })
+}
+
+fn save(path: &Path, json: &serde_json::Value) -> Result<(), Failure> {
+    std::fs::write(path, json.to_string())
+        .map_err(|error| Failure::Input(format!("{}: {error}", path.display())))
 }
 
 /// What the arguments ask for, in their order.

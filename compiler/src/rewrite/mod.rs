@@ -9,6 +9,7 @@ pub mod check;
 mod cone;
 mod constants;
 mod extract;
+mod greedy;
 mod language;
 mod movement;
 pub mod normal;
@@ -25,5 +26,6 @@ mod statistic;
 #[cfg(test)]
 mod tests;
 
+pub use greedy::greedy;
 pub use recognize::{Found, Recognized, recognize};
 pub use simplify::{Change, Simplified, simplify};

@@ -4,6 +4,8 @@
 //! every op a kernel of its own, are timed in alternation with the fused program. Bytes count
 //! each input once and each output once. Start at [`measure`].
 
+pub mod rewrite;
+
 use crate::error::Error;
 use crate::host::host_target;
 use crate::session::origin::Origin;
