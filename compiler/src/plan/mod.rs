@@ -12,6 +12,7 @@ mod units;
 pub use units::{Unit, Work};
 
 use crate::fuse::Fusion;
+use crate::schedule::{LINE_ELEMENTS, rows_are_lanes};
 use evenkeel_ir::program::{Chunking, Program};
 use evenkeel_ir::{Graph, Kernel};
 
@@ -45,7 +46,11 @@ pub fn plan(graph: &Graph, fusion: &Fusion, updates: &[(usize, usize)]) -> Plan 
     buffers::assemble(graph, units, &merged, updates, &in_place)
 }
 
-/// Cuts a kernel into chunks.
+/// Cuts a kernel into chunks: whole cache lines of rows, where rows are lanes.
 pub(crate) fn chunking(kernel: &Kernel, multiple: u64, single: bool) -> Chunking {
+    let line = if rows_are_lanes(kernel) { LINE_ELEMENTS } else { 1 };
+    // the least common multiple: `line` is a power of two
+    let shared = 1 << multiple.trailing_zeros().min(line.trailing_zeros());
+    let multiple = multiple * (line / shared);
     Chunking { rows: kernel.rows(), row_elements: kernel.row_elements(), multiple, single }
 }

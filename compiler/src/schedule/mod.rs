@@ -13,6 +13,13 @@ const KEEP_COST: usize = 10;
 /// A row longer than this is not kept in scratch memory.
 const MAX_KEPT_ELEMENTS: u64 = 1 << 16;
 
+/// Bytes that memory moves at least.
+const CACHE_LINE: u32 = 64;
+/// Lanes of 4 bytes in that.
+pub(crate) const LINE_ELEMENTS: u64 = CACHE_LINE as u64 / 4;
+/// Reductions of a kernel beyond which fewer rows walk together.
+const MANY_REDUCTIONS: usize = 8;
+
 /// How a kernel is looped.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
@@ -24,6 +31,9 @@ pub struct Schedule {
     pub reduce_unroll: usize,
     /// Vectors per iteration of a loop that only stores.
     pub map_unroll: usize,
+    /// Vectors of neighbouring rows that walk their rows together, where lanes are rows: they
+    /// use whole cache lines of what they read.
+    pub row_block: usize,
     /// Element values that are kept in scratch memory between phases.
     pub kept: Vec<Reg>,
 }
@@ -34,7 +44,24 @@ pub fn schedule(kernel: &Kernel, vector_bytes: u32) -> Schedule {
     let lane_axis = lane_axis(kernel, &levels);
     let reduced = lane_axis.is_some_and(|axis| axis >= kernel.parallel);
     let kept = if reduced { kept(kernel, &levels) } else { Vec::new() };
-    Schedule { lane_axis, vector_bytes, reduce_unroll: 4, map_unroll: 1, kept }
+    let row_block = row_block(kernel, lane_axis, vector_bytes);
+    Schedule { lane_axis, vector_bytes, reduce_unroll: 4, map_unroll: 1, row_block, kept }
+}
+
+/// True when the vectors of a kernel with reductions hold neighbouring rows.
+pub(crate) fn rows_are_lanes(kernel: &Kernel) -> bool {
+    let lanes = lane_axis(kernel, &kernel.levels());
+    !kernel.reductions.is_empty() && lanes.is_some_and(|axis| axis < kernel.parallel)
+}
+
+/// As many vectors as a cache line holds, half as many where more totals than registers would
+/// be carried.
+fn row_block(kernel: &Kernel, lane_axis: Option<usize>, vector_bytes: u32) -> usize {
+    if kernel.reductions.is_empty() || lane_axis.is_none_or(|axis| axis >= kernel.parallel) {
+        return 1;
+    }
+    let line = (CACHE_LINE / vector_bytes).max(1) as usize;
+    if kernel.reductions.len() > MANY_REDUCTIONS { line.div_ceil(2) } else { line }
 }
 
 fn accesses(kernel: &Kernel) -> impl Iterator<Item = &Access> {

@@ -51,6 +51,19 @@ pub(super) struct Frame<'a, 'b> {
     pub(super) element: Vec<Option<Value>>,
     /// Kept values up to this phase are read back.
     pub(super) phase: u32,
+    /// Neighbouring vectors of rows that are walked together; none for one row or vector.
+    pub(super) block: Option<Block>,
+}
+
+/// Vectors of neighbouring rows.
+#[derive(Clone, Debug)]
+pub(super) struct Block {
+    /// The lane axis.
+    pub(super) axis: usize,
+    /// Index of the first row of each vector.
+    pub(super) index: Vec<Value>,
+    /// Registers that hold for the rows of each vector.
+    pub(super) fixed: Vec<Vec<Option<Value>>>,
 }
 
 /// Emits the whole kernel; gives the run-time numbers it reads and its scratch bytes.
@@ -82,6 +95,7 @@ pub(super) fn body(
         fixed: vec![None; kernel.code.len()],
         element: vec![None; kernel.code.len()],
         phase: 0,
+        block: None,
     };
     frame.load_numbers();
     let kept_bytes = frame.make_pointers(scratch);

@@ -1,6 +1,6 @@
 //! Loop nests: rows, phases, reduced axes, lanes.
 
-use super::frame::{Frame, Pointer, Width};
+use super::frame::{Block, Frame, Pointer, Width};
 use cranelift::codegen::ir::BlockArg;
 use cranelift::prelude::{InstBuilder, IntCC, MemFlagsData, Value};
 use evenkeel_ir::kernel::{Kernel, Stride};
@@ -118,7 +118,18 @@ impl<'a, 'b> Frame<'a, 'b> {
             let length = frame.b.ins().isub(last, first);
             let whole = frame.b.ins().band_imm_s(length, -lanes);
             let middle = frame.b.ins().iadd(first, whole);
-            frame.counted(first, middle, lanes, &[], None, &mut |frame, i, _| {
+            let block = frame.schedule.row_block as i64 * lanes;
+            let mut from = first;
+            if block > lanes {
+                let whole = frame.b.ins().band_imm_s(length, -block);
+                let blocks = frame.b.ins().iadd(first, whole);
+                frame.counted(first, blocks, block, &[], None, &mut |frame, i, _| {
+                    frame.block_rows(axis, i);
+                    Vec::new()
+                });
+                from = blocks;
+            }
+            frame.counted(from, middle, lanes, &[], None, &mut |frame, i, _| {
                 frame.lane_rows(axis, i, Width::Vector);
                 Vec::new()
             });
@@ -129,15 +140,56 @@ impl<'a, 'b> Frame<'a, 'b> {
         });
     }
 
-    fn lane_rows(&mut self, axis: usize, index: Value, width: Width) {
+    /// Several neighbouring vectors of rows, walked together.
+    fn block_rows(&mut self, axis: usize, first: Value) {
+        let lanes = self.lanes();
+        let copies = self.schedule.row_block as i64;
+        let index: Vec<Value> =
+            (0..copies).map(|copy| self.b.ins().iadd_imm_s(first, copy * lanes)).collect();
+        let fixed = vec![self.fixed.clone(); index.len()];
+        self.block = Some(Block { axis, index, fixed });
+        self.row();
+        self.block = None;
+    }
+
+    /// Emits something for every vector of the block; or once, where there is no block.
+    fn each_vector<T>(&mut self, mut emit: impl FnMut(&mut Self, usize) -> T) -> Vec<T> {
+        let Some(Block { axis, index, .. }) = self.block.clone() else { return vec![emit(self, 0)] };
+        let mut results = Vec::with_capacity(index.len());
+        for (copy, &at) in index.iter().enumerate() {
+            self.enter(axis, at, Width::Vector);
+            self.swap_fixed(copy);
+            results.push(emit(self, copy));
+            self.swap_fixed(copy);
+            self.leave(axis);
+        }
+        results
+    }
+
+    /// Exchanges the registers of the frame with those of a vector of the block.
+    fn swap_fixed(&mut self, copy: usize) {
+        if let Some(block) = &mut self.block {
+            std::mem::swap(&mut self.fixed, &mut block.fixed[copy]);
+        }
+    }
+
+    fn enter(&mut self, axis: usize, index: Value, width: Width) {
         let bytes = self.b.ins().ishl_imm_u(index, 2);
         self.index[axis] = Some(index);
         self.lane_bytes = Some(bytes);
         self.width = width;
-        self.row();
+    }
+
+    fn leave(&mut self, axis: usize) {
         self.index[axis] = None;
         self.lane_bytes = None;
         self.width = Width::Scalar;
+    }
+
+    fn lane_rows(&mut self, axis: usize, index: Value, width: Width) {
+        self.enter(axis, index, width);
+        self.row();
+        self.leave(axis);
     }
 
     /// Cuts flat rows `begin..end` into stretches of the lane axis with the other parallel
@@ -175,22 +227,28 @@ impl<'a, 'b> Frame<'a, 'b> {
         self.b.switch_to_block(exit);
     }
 
-    /// One row (or one vector of rows): phase after phase.
+    /// One row, one vector of rows or one block of vectors: phase after phase.
     fn row(&mut self) {
         let saved = self.fixed.clone();
         for phase in 0..self.kernel.phases().max(1) {
             self.phase = phase;
-            self.row_registers(phase);
+            self.each_vector(|frame, _| frame.row_registers(phase));
             let work = self.work(phase);
             if !work.reductions.is_empty() || !work.stores.is_empty() {
                 let totals = self.row_loop(&work);
-                for (&reduction, total) in work.reductions.iter().zip(totals) {
-                    self.set_reduced(reduction, total);
-                }
+                let count = work.reductions.len();
+                self.each_vector(|frame, copy| {
+                    for (&reduction, &total) in work.reductions.iter().zip(&totals[copy * count..]) {
+                        frame.set_reduced(reduction, total);
+                    }
+                });
             }
         }
-        self.row_registers(self.kernel.phases());
-        self.row_stores();
+        let last = self.kernel.phases();
+        self.each_vector(|frame, _| {
+            frame.row_registers(last);
+            frame.row_stores();
+        });
         self.fixed = saved;
     }
 
@@ -226,14 +284,22 @@ impl<'a, 'b> Frame<'a, 'b> {
 
     /// The loop of one phase over the reduced axes; gives the reduced values.
     fn row_loop(&mut self, work: &PhaseWork) -> Vec<Value> {
-        let start: Vec<Value> = work.reductions.iter().map(|&r| self.neutral(r)).collect();
+        let one = |frame: &mut Self| work.reductions.iter().map(|&r| frame.neutral(r)).collect::<Vec<_>>();
+        let start: Vec<Value> = self.each_vector(|frame, _| one(frame)).into_iter().flatten().collect();
         let axes: Vec<usize> = (self.kernel.parallel..self.kernel.space.len()).collect();
         self.reduced_axes(&axes, work, start)
     }
 
     fn reduced_axes(&mut self, axes: &[usize], work: &PhaseWork, totals: Vec<Value>) -> Vec<Value> {
         match axes {
-            [] => self.element(work, totals),
+            [] => {
+                let count = work.reductions.len();
+                let part = |copy: usize| totals[copy * count..(copy + 1) * count].to_vec();
+                self.each_vector(|frame, copy| frame.element(work, part(copy)))
+                    .into_iter()
+                    .flatten()
+                    .collect()
+            }
             [last] if self.schedule.lane_axis == Some(*last) => self.lane_loop(*last, work, totals),
             [axis, rest @ ..] => {
                 let (zero, end) = (self.int(0), self.extent(*axis));
@@ -303,14 +369,9 @@ impl<'a, 'b> Frame<'a, 'b> {
         work: &PhaseWork,
         totals: Vec<Value>,
     ) -> Vec<Value> {
-        let bytes = self.b.ins().ishl_imm_u(index, 2);
-        self.index[axis] = Some(index);
-        self.lane_bytes = Some(bytes);
-        self.width = width;
+        self.enter(axis, index, width);
         let result = self.element(work, totals);
-        self.index[axis] = None;
-        self.lane_bytes = None;
-        self.width = Width::Scalar;
+        self.leave(axis);
         result
     }
 
