@@ -1,10 +1,11 @@
-//! How long does recognition take: one spelling, a whole region, a deep model?
+//! How long does rewriting take: one spelling, a whole region, a deep model?
 //!
 //! Times are per graph, on one thread, from a graph of primitives; nothing is remembered from one
 //! iteration to the next.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use evenkeel_compiler::rewrite::recognize;
+use evenkeel::session::{float_inputs, vjp_graph};
+use evenkeel_compiler::rewrite::{recognize, simplify};
 use evenkeel_ir::{Graph, parse};
 use std::fmt::Write;
 use std::hint::black_box;
@@ -66,5 +67,39 @@ fn depth(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, spellings, depth);
+/// What does it cost to derive a compact backward from an op-by-op gradient? Forward and backward
+/// are one region, solved cold.
+fn derivation(c: &mut Criterion) {
+    let mut group = c.benchmark_group("derive");
+    let layer_norm = format!("{INPUTS}{}return y", norm(0, "x", "y"));
+    let evonorm = "x = input f32[N,8,4,49]\nv = input f32[8,4,1]\nm = mean @2,3 x\n\
+        s = mean @2,3 (square (sub x m))\n\
+        return div (mul x (sigmoid (mul v x))) (sqrt (add s 1e-5))";
+    for (name, text) in [("layer_norm", layer_norm.as_str()), ("evonorm_s0", evonorm)] {
+        let graph = graph(text);
+        let both = vjp_graph(&graph, &float_inputs(&graph)).expect("every op has a derivative");
+        group.bench_function(name, |b| b.iter(|| simplify(black_box(&both))));
+    }
+    group.finish();
+}
+
+/// Is a whole training graph rewritten within a frame of video? Forward and backward of a deep
+/// model: recognition, differentiation, simplification. Blocks per second.
+fn training(c: &mut Criterion) {
+    let mut group = c.benchmark_group("recognize, differentiate, simplify");
+    for blocks in [1, 8, 64] {
+        let graph = model(blocks);
+        group.throughput(Throughput::Elements(blocks as u64));
+        group.bench_function(blocks.to_string(), |b| {
+            b.iter(|| {
+                let graph = recognize(black_box(&graph)).expect("it recognizes").graph;
+                let both = vjp_graph(&graph, &float_inputs(&graph)).expect("every op has a derivative");
+                simplify(&both)
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, spellings, depth, derivation, training);
 criterion_main!(benches);

@@ -119,10 +119,10 @@ impl Recipe {
         if !axes.iter().any(short) {
             return Some(x);
         }
-        let aligned = self.align(b, x)?;
-        let mut extents = b.ty(aligned).shape.0.clone();
-        axes.iter().for_each(|axis| extents[axis] = self.space[axis]);
-        b.apply(Op::Broadcast(Shape(extents)), &[aligned]).ok()
+        let ones = std::iter::repeat_n(Extent::ONE, missing);
+        let mut spread = Shape(ones.chain(shape.0.iter().copied()).collect());
+        axes.iter().for_each(|axis| spread.0[axis] = self.space[axis]);
+        b.apply(Op::Broadcast(spread), &[x]).ok()
     }
 
     /// Adds leading axes of size 1 up to the rank of the index space; scalars stay scalars.
