@@ -175,7 +175,7 @@ fn reductions() {
 #[test]
 fn composites() {
     for &composite in Composite::ALL {
-        if composite == Composite::ArgMax {
+        if composite == Composite::ArgMax || !composite.def().attrs.contains(&Attr::Axes) {
             continue;
         }
         for axes in [&[1][..], &[0], &[0, 1]] {
@@ -189,6 +189,18 @@ fn composites() {
                 derivatives_hold(&format!("{} {attrs:?}", composite.name()), &graph, &inputs);
             }
         }
+    }
+}
+
+#[test]
+fn a_norm_with_given_statistics() {
+    for attrs in attributes(Composite::FixedNorm, Axes::NONE) {
+        let sizes = [&[4, 5][..], &[5], &[5], &[5], &[5]];
+        let graph = graph_of(Op::Composite(Composite::FixedNorm, attrs), &sizes);
+        let range = |i: usize| if i == 2 { (0.4, 2.0) } else { (-2.0, 1.7) };
+        let inputs: Vec<Literal> =
+            sizes.iter().enumerate().map(|(i, s)| points(s, range(i), 6 + i as u32)).collect();
+        derivatives_hold(&format!("fixed_norm {attrs:?}"), &graph, &inputs);
     }
 }
 

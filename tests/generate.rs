@@ -230,7 +230,7 @@ impl Draft {
         let (f, x) = (self.dice.pick(Composite::ALL), self.draw());
         let def = f.def();
         let mut attrs = Attrs::over(self.axes(x)?);
-        if f == Composite::ArgMax {
+        if f == Composite::ArgMax || !def.attrs.contains(&Attr::Axes) {
             return None;
         }
         if def.attrs.contains(&Attr::Eps) {

@@ -71,10 +71,7 @@ impl Constants {
 
     /// The largest of the origins of the largest operands, if there is one.
     fn origin(&self, graph: &Graph, node: &Node) -> Option<NodeId> {
-        let size = |v: &Value| {
-            let Extent { scale, power } = graph.ty(*v).shape.elements();
-            (power, scale)
-        };
+        let size = |v: &Value| size(graph, *v);
         let operands = node.inputs.iter().filter(|v| !self.contains(v.node));
         let largest = operands.clone().map(size).max()?;
         let mut origins: Vec<_> = operands
@@ -92,19 +89,28 @@ impl Constants {
     }
 }
 
+/// Elements of a value, in an order that holds for large batches.
+fn size(graph: &Graph, v: Value) -> (u8, u64) {
+    let Extent { scale, power } = graph.ty(v).shape.elements();
+    (power, scale)
+}
+
 impl Cone {
-    /// The cone above a node.
+    /// The cone above a node. It ends where values of different origin meet, unless what meets
+    /// is smaller than the root: a function of parameters.
     pub(crate) fn above(graph: &Graph, constants: &Constants, root: NodeId) -> Cone {
         let mut cone = Cone { root, nodes: Vec::new(), gates: Vec::new() };
         let mut pending = BTreeSet::from([root]);
         let mut pointwise = true;
+        let result = |node: NodeId| size(graph, Value { node, result: 0 });
+        let ends = |id: NodeId| id != root && constants.is_meeting(id) && result(id) >= result(root);
         while let Some(id) = pending.pop_last() {
             if pointwise && pending.is_empty() && id != root && graph.node(id).types.len() == 1 {
                 cone.gates.push(Value { node: id, result: 0 });
             }
             let node = graph.node(id);
             pointwise &= node.op.is_pointwise() && node.op != Op::StopGradient;
-            if !has_algebra(graph, node) || (id != root && constants.is_meeting(id)) {
+            if !has_algebra(graph, node) || ends(id) {
                 continue;
             }
             if cone.nodes.len() == LIMIT {

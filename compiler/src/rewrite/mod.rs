@@ -9,6 +9,7 @@ pub mod check;
 mod cone;
 mod constants;
 mod extract;
+mod fixed;
 mod greedy;
 mod language;
 mod movement;

@@ -10,6 +10,7 @@
 use super::activation;
 use super::cone::{Cone, Constants, Cut, Entry};
 use super::extract::{Extracted, PerElement, extract};
+use super::fixed::as_fixed_norm;
 use super::language::{Head, Settings};
 use super::movement::settle;
 use super::reader::has_algebra;
@@ -257,7 +258,9 @@ fn describe(graph: &Graph, value: Value) -> Option<String> {
     match graph.op(value) {
         Op::Composite(op, attrs) => {
             let axes: Vec<String> = attrs.axes.iter().map(|axis| axis.to_string()).collect();
-            let mut text = format!("{} over axes {}", op.name(), axes.join(", "));
+            let over =
+                if axes.is_empty() { String::new() } else { format!(" over axes {}", axes.join(", ")) };
+            let mut text = format!("{}{over}", op.name());
             let reads = |attr| op.def().attrs.contains(&attr);
             if reads(evenkeel_ir::op::Attr::Eps) {
                 let place = match attrs.eps_kind {
@@ -282,7 +285,8 @@ type Attempt = Option<(Region, Vec<&'static str>)>;
 
 /// Looks for something better than what the cone says.
 fn solve(graph: &Graph, constants: &Constants, cone: &Cone, values: &[Value]) -> Option<Solution> {
-    let attempts: [fn(&Graph, &Constants, &Cone) -> Attempt; 3] = [by_rules, as_activation, as_statistic];
+    let attempts: [fn(&Graph, &Constants, &Cone) -> Attempt; 4] =
+        [by_rules, as_activation, as_statistic, as_fixed];
     attempts.iter().find_map(|attempt| {
         let (mut region, rules) = attempt(graph, constants, cone)?;
         region.classes.rebuild();
@@ -356,6 +360,11 @@ fn as_statistic(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
     };
     let is_product = matches!(graph.op(root), Op::Binary(Binary::Mul | Binary::Div));
     attempt(false).or_else(|| if is_product { attempt(true) } else { None })
+}
+
+/// Proposes the norm with given statistics.
+fn as_fixed(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
+    as_fixed_norm(graph, constants, cone).map(|region| (region, vec![]))
 }
 
 /// Proposes composites of one operand.

@@ -231,7 +231,7 @@ impl Features {
 
     fn allow(&self, op: Composite) -> bool {
         match op {
-            Composite::ArgMax => false,
+            Composite::ArgMax | Composite::FixedNorm => false,
             _ if SOFT.contains(&op) => self.exponential,
             Composite::Mean | Composite::Center => !self.exponential && !self.root,
             Composite::Var => !self.exponential && !self.root && self.square,

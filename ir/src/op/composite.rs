@@ -106,6 +106,14 @@ table! {
             source: "Ba, Kiros, Hinton 2016, arXiv:1607.06450",
             ..UNIT
         },
+        /// `(x - mean) / sqrt(var + eps) * gain + bias` with given statistics: BatchNorm in use.
+        FixedNorm fixed_norm => CompositeDef {
+            inputs: &["x", "mean", "var", "gain", "bias"],
+            attrs: &[Attr::Eps],
+            decompose: moments::fixed_norm,
+            source: "Ioffe & Szegedy 2015, arXiv:1502.03167, algorithm 2",
+            ..MOMENT
+        },
         /// `1 / sqrt(mean(x^2) + eps)`
         Rrms rrms => CompositeDef {
             decompose: moments::rrms,

@@ -359,7 +359,8 @@ fn composite_type(
 ) -> Result<TensorType, IrError> {
     let x = operands[0];
     class(op, Class::Float, x)?;
-    let row = reduced(op, x, axes)?;
+    let of_rows = composite.def().attrs.contains(&Attr::Axes);
+    let row = if of_rows { reduced(op, x, axes)? } else { x.clone() };
     for operand in &operands[1..] {
         same_dtype(op, x, operand)?;
         if joined(op, x, operand)? != x.shape {
@@ -374,7 +375,6 @@ fn composite_type(
     if composite == Composite::ArgMax && axes.len() != 1 {
         return Err(IrError::OneAxis { op: op.name(), axes });
     }
-    debug_assert!(composite.def().attrs.contains(&Attr::Axes));
     Ok(match composite {
         Composite::Mean | Composite::Var | Composite::Rstd | Composite::Rrms => row,
         Composite::Rnorm | Composite::LogSumExp => row,

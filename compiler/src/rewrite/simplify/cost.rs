@@ -105,6 +105,7 @@ impl Model for Volume {
                 Composite::RmsUnit | Composite::RmsNorm | Composite::L2Norm | Composite::ArgMax => 1,
                 Composite::Var | Composite::Rstd | Composite::Standardize | Composite::LayerNorm => 2,
                 Composite::Softmax | Composite::LogSoftmax | Composite::LogSumExp => 2,
+                Composite::FixedNorm => 0,
             },
             _ => 0,
         }
@@ -125,7 +126,10 @@ fn space_volume(classes: &Classes) -> f64 {
 }
 
 fn is_reduction(head: Head) -> bool {
-    matches!(head, Head::Reduce(_) | Head::Composite(..))
+    match head {
+        Head::Composite(op, _) => op != Composite::FixedNorm,
+        head => matches!(head, Head::Reduce(_)),
+    }
 }
 
 /// Flops of one element; named ops of one operand share their statistics, so each counts
@@ -146,7 +150,7 @@ fn flops(head: Head) -> f64 {
             Composite::Rrms | Composite::Rnorm | Composite::Rstd => 1.5,
             Composite::RmsNorm | Composite::Standardize => 1.5,
             Composite::Var => 3.0,
-            Composite::LayerNorm => 3.5,
+            Composite::LayerNorm | Composite::FixedNorm => 3.5,
             // they share one exponential
             Composite::Softmax => 14.0,
             Composite::LogSoftmax | Composite::LogSumExp => 3.0,

@@ -54,6 +54,9 @@ fn reverse(graph: &Graph, with_output: bool) -> Graph {
 pub(super) fn attributes(op: Composite) -> Vec<Attrs> {
     let reads = |attr: Attr| op.def().attrs.contains(&attr);
     let mut all = vec![Attrs::over(Axes::new([1])), Attrs::over(Axes::new([0, 1]))];
+    if !reads(Attr::Axes) {
+        all = vec![Attrs::over(Axes::NONE)];
+    }
     if reads(Attr::Eps) {
         // the other kinds differ from their definitions where a root is 0: they are 0 there, not NaN
         all = all.iter().map(|a| a.eps(1e-5, EpsKind::Inside)).collect();

@@ -120,6 +120,15 @@ pub(super) fn rstd(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Val
     inverse_root(b, v, attrs)
 }
 
+pub(super) fn fixed_norm(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let &[x, mean, var, gain, bias] = inputs else { unreachable!("five operands") };
+    let inverse = inverse_root(b, var, attrs);
+    let centered = b.sub(x, mean);
+    let unit = b.mul(centered, inverse);
+    let scaled = b.mul(unit, gain);
+    b.add(scaled, bias)
+}
+
 /// Scaled statistics of the corrected two-pass scheme.
 struct Statistics {
     /// The power of two that multiplied x.
