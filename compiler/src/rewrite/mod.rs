@@ -12,7 +12,6 @@ mod extract;
 mod language;
 mod movement;
 pub mod normal;
-mod prune;
 mod reader;
 mod recipe;
 mod recognize;
