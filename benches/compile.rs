@@ -1,12 +1,15 @@
-//! How long does compiling the digits network take, stage by stage and as a whole training step?
+//! How long does compiling take, stage by stage and as a whole training step: of the digits network,
+//! and of transformers of growing depth?
 //!
 //! Every iteration starts from nothing; times are per compilation, on one thread except where the
 //! name says otherwise.
 
 #[path = "common/mlp.rs"]
 mod mlp;
+#[path = "common/transformer.rs"]
+mod transformer;
 
-use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use evenkeel::host::host_target;
 use evenkeel::prelude::*;
 use evenkeel::session::grad_graph;
@@ -18,6 +21,7 @@ use evenkeel_compiler::{Options, compile};
 use evenkeel_ir::Graph;
 use evenkeel_runtime::Executable;
 use std::hint::black_box;
+use std::time::Duration;
 
 /// The loss of the digits network, with LayerNorm written out.
 fn traced() -> Graph {
@@ -74,5 +78,32 @@ fn train_step(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, stages, train_step);
+/// Is every stage linear in depth? Blocks per second, from the times that a compilation of the whole
+/// training step notes.
+fn depth(c: &mut Criterion) {
+    let batch = transformer::batch();
+    let stages =
+        ["trace", "recognize", "lint", "grad", "rewrite", "expand", "fuse", "lower and plan", "emit"];
+    for stage in stages {
+        let mut group = c.benchmark_group(format!("compile blocks: {stage}"));
+        group.sample_size(10);
+        for blocks in [1, 4, 16, 64] {
+            group.throughput(Throughput::Elements(blocks as u64));
+            group.bench_function(blocks.to_string(), |b| {
+                b.iter_custom(|count| {
+                    let time = |_| {
+                        let step = transformer::step(blocks, &batch);
+                        let report = step.report().expect("it is compiled");
+                        let own = report.stages.iter().filter(|(name, _)| *name == stage);
+                        own.map(|(_, time)| *time).sum::<Duration>()
+                    };
+                    (0..count).map(time).sum()
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, stages, train_step, depth);
 criterion_main!(benches);

@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .compile(&(test_x.clone(), test_y.clone()))?;
     for epoch in 0..20 {
         let mut accuracy = 0.0;
-        for batch in batches(&x, &y, 64, 1, epoch)? {
+        for batch in batches(&x, &y, 64, 1)?.epoch(epoch) {
             let rows = batch.1.len() as f64;
             accuracy += step.run(batch)?.metric("accuracy")? * rows / train.len() as f64;
         }

@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{}", step.explain());
     for epoch in 0..10 {
         let mut last = 0.0;
-        for batch in batches(&x, &y, 64, 0, epoch)? {
+        for batch in batches(&x, &y, 64, 0)?.epoch(epoch) {
             last = step.run(batch)?.loss()?;
         }
         println!("epoch {epoch}: loss {last:.4}");

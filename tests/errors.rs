@@ -242,7 +242,7 @@ fn programs_and_tensors_that_do_not_fit() {
         x.item().unwrap_err(),
         x.rows(1..3).unwrap_err(),
         x.slice(-1, 2..4).unwrap_err(),
-        evenkeel::data::batches(&x, &Tensor::zeros(DType::I64, &[3]), 1, 0, 0).unwrap_err(),
+        evenkeel::data::batches(&x, &Tensor::zeros(DType::I64, &[3]), 1, 0).unwrap_err(),
     ];
     insta::assert_snapshot!(messages("runtime/src/error.rs", "RuntimeError", &["Code", "Machine"], &errors));
 }

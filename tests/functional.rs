@@ -190,3 +190,22 @@ fn parameters_of_two_types_train() {
         }
     }
 }
+
+#[test]
+fn a_tap_that_nothing_returns_is_a_fault() {
+    let x = Tensor::from_vec(&[2], [1.0f32, 2.0]).unwrap();
+    let fault = |f: fn(Var) -> Var| jit((), |_: &(), x: Var| f(x)).compile(&x).err().unwrap().to_string();
+    let forward = fault(|x| custom_vjp(&[x], |x| (x[0].tap("inner").exp(), vec![]), |_, g| vec![g]));
+    assert!(
+        forward
+            .starts_with("tap: expected a value outside of custom_vjp, found inner inside of it, at tests/"),
+        "{forward}"
+    );
+    let backward = fault(|x| custom_vjp(&[x], |x| (x[0].exp(), vec![]), |_, g| vec![g.tap("g")]));
+    assert!(
+        backward.starts_with("tap: expected a value outside of custom_vjp, found g inside"),
+        "{backward}"
+    );
+    let tapped = |_: &(), x: Var| custom_vjp(&[x], |x| (x[0] * 2.0, vec![]), |_, g| vec![g]).tap("y");
+    assert_eq!(jit((), tapped).compile(&x).unwrap().run_tapped(&x).unwrap().1["y"].to_f64s(), [2.0, 4.0]);
+}

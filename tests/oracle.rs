@@ -250,3 +250,14 @@ fn axes_of_size_one_are_normalized_too() {
         check(&graph, &data, 1e-5);
     }
 }
+
+#[test]
+fn a_batch_size_is_found_from_its_square_alone() {
+    let text = "x = input f32[N^2,3]\nreturn ratio=div (sum @0 x) (sum @0 (mul x x)), next=add x 1";
+    let graph = evenkeel_ir::parse(text, "square.ek").unwrap_or_else(|error| panic!("{error}"));
+    for rows in [0, 1, 4, 25] {
+        check(&graph, &[numbers(&[rows, 3], 1)], 1e-5);
+    }
+    let error = eval(&graph, &[numbers(&[5, 3], 1).to_literal()]).unwrap_err().to_string();
+    assert!(error.contains("N^2"), "{error}");
+}

@@ -239,10 +239,9 @@ fn empty_axes_and_empty_batches_have_a_result() {
             for axes in [&[0][..], &[1], &[0, 1]] {
                 let case = Case::new(composite, &sizes, axes, 1e-5);
                 for Compared { name, got, want, .. } in case.run(numbers(&sizes, 1)) {
-                    // 0/0, a mean of nothing, is NaN by its meaning; kernel forms count it as 0.
-                    let same = |(g, w): (&f64, &f64)| {
-                        (g - w).abs() <= 1e-4 || g == w || w.is_nan() && !g.is_infinite()
-                    };
+                    // a mean of nothing is NaN, a sum of nothing 0
+                    let same =
+                        |(g, w): (&f64, &f64)| (g - w).abs() <= 1e-4 || g == w || w.is_nan() && g.is_nan();
                     let fine = got.len() == want.len() && got.iter().zip(&want).all(same);
                     assert!(
                         fine,
@@ -252,6 +251,32 @@ fn empty_axes_and_empty_batches_have_a_result() {
                 }
             }
         }
+    }
+}
+
+/// Means over a batch axis whose length is known at run time only: of nothing NaN, as `0 / 0` in
+/// PyTorch and JAX; sums are 0.
+#[test]
+fn a_mean_of_nothing_is_nan_and_a_sum_0() {
+    let text = "
+        x = input f32[N,3]
+        m = mean @0 x
+        a = mean @0,1 x
+        v = var @0 x
+        s = sum @0 x
+        return m=m, a=a, v=v, s=s
+    ";
+    let graph = evenkeel_ir::parse(text, "empty.ek").unwrap_or_else(|error| panic!("{error}"));
+    for rows in [0, 1, 9] {
+        let x = numbers(&[rows, 3], 3);
+        let want = eval(&graph, &[x.to_literal()]).unwrap();
+        let got = run_compiled(&graph, &[x], &Options::default());
+        for (got, want) in got.iter().map(Tensor::to_f64s).zip(want.iter().map(Literal::to_floats)) {
+            let same = |(g, w): (&f64, &f64)| (g - w).abs() <= 1e-6 || g.is_nan() && w.is_nan();
+            assert!(got.iter().zip(&want).all(same), "{rows} rows: got {got:?}, want {want:?}");
+        }
+        let nans = got.iter().map(|tensor| tensor.to_f64s().iter().any(|x| x.is_nan()));
+        assert_eq!(nans.collect::<Vec<_>>(), [rows == 0, rows == 0, rows == 0, false]);
     }
 }
 

@@ -245,6 +245,40 @@ fn checkpoints_are_checked_before_anything_changes() {
     assert!(matches!(loaded.load(file("absent")), Err(CheckpointError::Io { .. })));
 }
 
+/// A field named like what training saves.
+#[derive(Clone, Parameters)]
+struct Named {
+    optimizer: Inner,
+}
+
+#[derive(Clone, Parameters)]
+struct Inner {
+    step: Param,
+    gain: Param,
+}
+
+#[test]
+fn a_field_named_like_what_training_saves_is_an_error_of_compiling() {
+    let model = Named { optimizer: Inner { step: Param::ones(&[2]), gain: Param::ones(&[2]) } };
+    let x = Tensor::full(&[3, 2], 1f32);
+    let loss = |m: &Named, x: Var| (x * &m.optimizer.step * &m.optimizer.gain).sum_all();
+    let error = train_step(model, Sgd::new(0.1), loss).compile(&x).err().expect("a fault").to_string();
+    let expected = "two tensors of a checkpoint are named optimizer.step, at tests/train.rs";
+    assert!(error.starts_with(expected) && error.lines().count() == 1, "{error}");
+}
+
+#[test]
+fn an_empty_batch_is_an_error_that_changes_nothing() {
+    for device in DEVICES {
+        let mut step = step(device, Sgd::new(0.1), None);
+        let before = everything(&step, "empty");
+        let error = step.run(batch(0, 0)).unwrap_err();
+        assert!(matches!(error, Error::NonFinite { step: 0, .. }), "{error}");
+        assert_eq!(everything(&step, "empty"), before);
+        step.run(batch(8, 0)).unwrap();
+    }
+}
+
 #[test]
 fn derivatives_of_closures_are_callable() {
     let f = |x: Var, w: Var| (x * w).square().sum_all();

@@ -10,6 +10,7 @@ pub mod fold;
 pub mod fuse;
 pub mod grad;
 pub mod lower;
+mod order;
 mod pipeline;
 pub mod plan;
 mod report;

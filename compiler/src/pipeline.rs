@@ -12,7 +12,7 @@ use crate::schedule::schedule;
 use evenkeel_ir::kernel::{Kernel, Role};
 use evenkeel_ir::program::{Buffer, Code, Program, Step};
 use evenkeel_ir::{Extent, Graph, Target, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 /// What the caller decides.
@@ -121,12 +121,13 @@ fn check(graph: &Graph) -> Result<(), CompileError> {
 /// Refused fusions of ops that the user wrote and fusions that taps prevent, each line once.
 fn refusals(graph: &Graph, fusion: &Fusion, tapped: &[usize]) -> Vec<String> {
     let mut lines: Vec<String> = taps(graph, fusion, tapped);
+    let mut known: HashSet<String> = lines.iter().cloned().collect();
     for (id, reason) in &fusion.refusals {
         let from = graph.provenance(*id);
         let Some(place) = from.place else { continue };
         let path = from.path.as_ref().map(|path| format!(" (in {path})")).unwrap_or_default();
         let line = format!("{} at {place}{path}: {reason}", graph.node(*id).op.name());
-        if !lines.contains(&line) {
+        if known.insert(line.clone()) {
             lines.push(line);
         }
     }
@@ -192,8 +193,8 @@ fn attach(
     refusals: Vec<String>,
 ) -> Report {
     let mut report = Report { refusals, ..Report::default() };
-    for (place, (planned, &number)) in kernels.iter().zip(&numbers).enumerate() {
-        let bytes = kernel_bytes(program, place as u32);
+    let bytes = kernel_bytes(program, kernels.len());
+    for ((planned, &number), bytes) in kernels.iter().zip(&numbers).zip(bytes) {
         report.kernels.push(KernelReport { bytes, ..describe(planned, emitted[number].bytes.len()) });
     }
     for step in &mut program.steps {
@@ -212,14 +213,15 @@ fn attach(
             Step::Kernel(_) => {}
         }
     }
-    let first =
-        |number: usize| &kernels[numbers.iter().position(|&n| n == number).expect("each code has a kernel")];
+    let mut first: Vec<Option<&Planned>> = vec![None; emitted.len()];
+    numbers.iter().zip(kernels).rev().for_each(|(&number, planned)| first[number] = Some(planned));
+    let first = first.into_iter().flatten();
     program.codes = emitted
         .into_iter()
-        .enumerate()
-        .map(|(number, e)| Code {
-            name: first(number).kernel.name.clone(),
-            listing: first(number).kernel.to_string(),
+        .zip(first)
+        .map(|(e, planned)| Code {
+            name: planned.kernel.name.clone(),
+            listing: planned.kernel.to_string(),
             bytes: e.bytes,
             scratch: e.scratch,
             vector_bytes: target.vector_bytes,
@@ -228,16 +230,14 @@ fn attach(
     report
 }
 
-/// Bytes of the buffers of a kernel of the plan, whose launches still have its place as code.
-fn kernel_bytes(program: &Program, place: u32) -> Bytes {
-    let mut bytes = Bytes::default();
+/// Bytes of the buffers of every kernel of the plan, whose launches still have its place as code.
+fn kernel_bytes(program: &Program, kernels: usize) -> Vec<Bytes> {
+    let mut bytes = vec![Bytes::default(); kernels];
     for step in &program.steps {
         let (Step::Kernel(launch) | Step::Product { epilogue: Some(launch), .. }) = step else { continue };
-        if launch.code == place {
-            for id in &launch.buffers {
-                let Buffer { elements, dtype, .. } = program.buffers[id.0 as usize];
-                bytes.add(elements.times(Extent::fixed(dtype.size() as u64)));
-            }
+        for id in &launch.buffers {
+            let Buffer { elements, dtype, .. } = program.buffers[id.0 as usize];
+            bytes[launch.code as usize].add(elements.times(Extent::fixed(dtype.size() as u64)));
         }
     }
     bytes

@@ -8,8 +8,10 @@ use crate::dtype::DType;
 use crate::error::{IrError, Place};
 use crate::op::{Attrs, Binary, Composite, Op, Real, Reduce, Unary, infer};
 use crate::shape::{Axes, Extent, Shape, TensorType};
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Position of a node in its graph.
@@ -109,6 +111,17 @@ impl Graph {
         &self.provenance[id.0 as usize]
     }
 
+    /// The value of every declared input, by position.
+    pub fn input_values(&self) -> Vec<Value> {
+        let input = |(id, node): (NodeId, &Node)| match node.op {
+            Op::Input(index) => Some((index, Value { node: id, result: 0 })),
+            _ => None,
+        };
+        let mut values: Vec<(u32, Value)> = self.iter().filter_map(input).collect();
+        values.sort_unstable();
+        values.into_iter().map(|(_, value)| value).collect()
+    }
+
     /// For every node, the nodes that read it (each once), in order.
     pub fn users(&self) -> Vec<Vec<NodeId>> {
         let mut users = vec![Vec::new(); self.nodes.len()];
@@ -133,6 +146,24 @@ impl Graph {
             }
         }
         live
+    }
+
+    /// The graph without nodes that no output needs; inputs stay, used or not.
+    pub fn pruned(&self) -> Graph {
+        let live = self.reachable(self.outputs.iter().map(|(_, value)| *value));
+        let mut ids = vec![NodeId(u32::MAX); self.nodes.len()];
+        let mut pruned = Graph { inputs: self.inputs.clone(), ..Graph::default() };
+        let moved = |ids: &[NodeId], v: &Value| Value { node: ids[v.node.0 as usize], ..*v };
+        for (id, node) in self.iter() {
+            if live[id.0 as usize] || matches!(node.op, Op::Input(_)) {
+                ids[id.0 as usize] = NodeId(pruned.nodes.len() as u32);
+                let inputs = node.inputs.iter().map(|v| moved(&ids, v)).collect();
+                pruned.nodes.push(Node { op: node.op.clone(), inputs, types: node.types.clone() });
+                pruned.provenance.push(self.provenance(id).clone());
+            }
+        }
+        pruned.outputs = self.outputs.iter().map(|(name, v)| (name.clone(), moved(&ids, v))).collect();
+        pruned
     }
 
     /// Checks the invariant.
@@ -201,7 +232,8 @@ impl Graph {
 #[derive(Clone, Debug, Default)]
 pub struct GraphBuilder {
     graph: Graph,
-    known: HashMap<(Op, SmallVec<[Value; 4]>), NodeId>,
+    /// Nodes by the hash of op and operands.
+    known: FxHashMap<u64, SmallVec<[NodeId; 2]>>,
     current: Provenance,
 }
 
@@ -209,6 +241,13 @@ impl GraphBuilder {
     /// An empty graph.
     pub fn new() -> GraphBuilder {
         GraphBuilder::default()
+    }
+
+    /// Makes room for as many nodes more.
+    pub fn reserve(&mut self, nodes: usize) {
+        self.graph.nodes.reserve(nodes);
+        self.graph.provenance.reserve(nodes);
+        self.known.reserve(nodes);
     }
 
     /// Nodes built from now on come from here.
@@ -228,17 +267,22 @@ impl GraphBuilder {
     /// # Errors
     /// Ill-typed operands.
     pub fn apply(&mut self, op: Op, inputs: &[Value]) -> Result<Value, IrError> {
-        let key = (op, SmallVec::from_slice(inputs));
-        if let Some(&node) = self.known.get(&key) {
+        let hash = FxBuildHasher.hash_one((&op, inputs));
+        let equals = |id: &&NodeId| {
+            let node = self.graph.node(**id);
+            node.op == op && node.inputs[..] == *inputs
+        };
+        if let Some(&node) = self.known.get(&hash).and_then(|nodes| nodes.iter().find(equals)) {
             return Ok(Value { node, result: 0 });
         }
-        let types = infer(&key.0, &inputs.iter().map(|&v| self.ty(v)).collect::<Vec<_>>())?;
-        Ok(self.push(key.0, key.1, types))
+        let types = infer(&op, &inputs.iter().map(|&v| self.ty(v)).collect::<SmallVec<[_; 4]>>())?;
+        let value = self.push(op, SmallVec::from_slice(inputs), types);
+        self.known.entry(hash).or_default().push(value.node);
+        Ok(value)
     }
 
     fn push(&mut self, op: Op, inputs: SmallVec<[Value; 4]>, types: SmallVec<[TensorType; 1]>) -> Value {
         let node = NodeId(self.graph.nodes.len() as u32);
-        self.known.insert((op.clone(), inputs.clone()), node);
         self.graph.nodes.push(Node { op, inputs, types });
         self.graph.provenance.push(self.current.clone());
         Value { node, result: 0 }

@@ -250,8 +250,8 @@ impl Program {
                     offset = end;
                 }
             }
-            placed.push((offset, offset + size, life));
-            placed.sort_unstable();
+            let entry = (offset, offset + size, life);
+            placed.insert(placed.partition_point(|other| *other < entry), entry);
             packing.offsets[i] = offset;
             packing.bytes = packing.bytes.max(offset + size);
         }

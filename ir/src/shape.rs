@@ -37,6 +37,25 @@ impl Extent {
         (self.power == 0 || self.scale == 0).then_some(self.scale)
     }
 
+    /// The batch size at which the value is `size`, or the next smaller one that an integer has;
+    /// `None` if the value does not depend on it.
+    pub fn batch_of(self, size: u64) -> Option<u64> {
+        if self.known().is_some() {
+            return None;
+        }
+        let (target, power) = (size / self.scale, u32::from(self.power));
+        if power == 1 {
+            return Some(target);
+        }
+        let too_large = |root: u64| root.checked_pow(power).is_none_or(|value| value > target);
+        // of a root below 2^32 the estimate is off by one at most
+        let mut root = (target as f64).powf(1.0 / f64::from(power)).round() as u64 + 1;
+        while too_large(root) {
+            root -= 1;
+        }
+        Some(root)
+    }
+
     /// True for the extent 1.
     pub fn is_one(self) -> bool {
         self == Extent::ONE
@@ -281,5 +300,20 @@ impl TensorType {
 impl fmt::Display for TensorType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.dtype, self.shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_size_is_the_root_of_what_its_power_measures() {
+        let square = Extent { scale: 3, power: 2 };
+        assert_eq!([0, 3, 26, 27, 47, 48].map(|size| square.batch_of(size)), [0, 1, 2, 3, 3, 4].map(Some));
+        let cube = Extent { scale: 1, power: 3 };
+        assert_eq!([0, 7, 8, 1 << 60].map(|size| cube.batch_of(size)), [0, 1, 2, 1 << 20].map(Some));
+        assert_eq!(Extent::BATCH.batch_of(u64::MAX), Some(u64::MAX));
+        assert_eq!([Extent::ONE, Extent { scale: 0, power: 1 }].map(|fixed| fixed.batch_of(4)), [None, None]);
     }
 }

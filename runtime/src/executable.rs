@@ -162,8 +162,8 @@ impl Executable {
         }
         let pairs =
             || inputs.iter().zip(arguments).flat_map(|(i, a)| i.ty.shape.0.iter().zip(a.tensor().sizes()));
-        let batch = pairs().find(|(want, _)| want.power == 1 && want.scale > 0);
-        let batch = batch.map_or(1, |(want, &have)| have as u64 / want.scale);
+        let lowest = pairs().filter(|(want, _)| want.known().is_none()).min_by_key(|(want, _)| want.power);
+        let batch = lowest.and_then(|(want, &have)| want.batch_of(have as u64)).unwrap_or(1);
         for (input, argument) in inputs.iter().zip(arguments) {
             let tensor = argument.tensor();
             let sizes_fit = input.ty.rank() == tensor.sizes().len()

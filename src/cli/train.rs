@@ -201,10 +201,8 @@ impl<'a> Run<'a> {
         for epoch in self.step.step() / per_epoch..self.args.epochs {
             let done = self.step.step() - epoch * per_epoch;
             let (mut loss, mut hits) = (0.0, 0.0);
-            for batch in batches(&self.x, &self.y, self.args.batch as usize, self.args.seed, epoch)?
-                .into_iter()
-                .skip(done as usize)
-            {
+            let all = batches(&self.x, &self.y, self.args.batch as usize, self.args.seed)?.epoch(epoch);
+            for batch in all.skip(done as usize) {
                 if self.stop.load(Ordering::SeqCst) {
                     bar.abandon();
                     self.interrupted(out)?;

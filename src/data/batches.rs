@@ -7,40 +7,58 @@ use evenkeel_runtime::{RuntimeError, Tensor};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
+use std::borrow::Cow;
 
-/// The batches of one epoch over tensors that share axis 0: each is the same rows of `x` and
-/// `y`, in the order of [`shuffled`]; the last one may be shorter.
+/// The batches of one epoch over tensors that share axis 0: each is the same `size` rows (at least
+/// 1) of `x` and `y`, in a random order; the last one may be shorter.
+///
+/// The order is that of [`shuffled`] for epoch 0; [`epoch`](Batches::epoch) chooses another one.
 ///
 /// # Errors
 /// Tensors of different lengths.
-pub fn batches(
-    x: &Tensor,
-    y: &Tensor,
+///
+/// # Examples
+/// ```
+/// use evenkeel::data::batches;
+/// use evenkeel::prelude::*;
+///
+/// let (x, y) = evenkeel::data::digits().tensors();
+/// for epoch in 0..2 {
+///     let mut rows = 0;
+///     for (x, _) in batches(&x, &y, 64, 0)?.epoch(epoch) {
+///         rows += x.sizes()[0];
+///     }
+///     assert_eq!(rows, 1797);
+/// }
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
+pub fn batches<'a>(
+    x: &'a Tensor,
+    y: &'a Tensor,
     size: usize,
     seed: u64,
-    epoch: u64,
-) -> Result<Vec<(Tensor, Tensor)>, RuntimeError> {
-    Ok(Batches::new(x.clone(), y.clone(), size, seed)?.epoch(epoch).collect())
+) -> Result<Batches<'a>, RuntimeError> {
+    Batches::new(Cow::Borrowed(x), Cow::Borrowed(y), size, seed)
 }
 
-/// An iterator over the batches of one epoch, each copied when it is asked for.
+/// An iterator over the batches of one epoch, each copied when it is asked for; see [`batches`].
 #[derive(Debug, Clone)]
-pub struct Batches {
-    x: Tensor,
-    y: Tensor,
+pub struct Batches<'a> {
+    x: Cow<'a, Tensor>,
+    y: Cow<'a, Tensor>,
     size: usize,
     seed: u64,
     /// Rows that are still to come.
     order: std::vec::IntoIter<u32>,
 }
 
-impl Batches {
-    /// Batches of `size` rows (at least 1) of tensors that share axis 0, in the order of epoch 0
-    /// of [`shuffled`]; the last one may be shorter.
-    ///
-    /// # Errors
-    /// Tensors of different lengths.
-    pub fn new(x: Tensor, y: Tensor, size: usize, seed: u64) -> Result<Batches, RuntimeError> {
+impl<'a> Batches<'a> {
+    pub(super) fn new(
+        x: Cow<'a, Tensor>,
+        y: Cow<'a, Tensor>,
+        size: usize,
+        seed: u64,
+    ) -> Result<Batches<'a>, RuntimeError> {
         let rows = x.sizes().first().copied().unwrap_or(0);
         if y.sizes().first() != Some(&rows) {
             return Err(RuntimeError::Rows { start: 0, end: rows, of: y.ty() });
@@ -50,19 +68,19 @@ impl Batches {
     }
 
     /// The batches of another epoch of the same seed.
-    pub fn epoch(self, epoch: u64) -> Batches {
+    pub fn epoch(self, epoch: u64) -> Batches<'a> {
         let rows = self.y.sizes().first().copied().unwrap_or(0);
         Batches { order: shuffled(rows as u32, self.seed, epoch).into_iter(), ..self }
     }
 
     /// The same batches with a progress bar on the terminal, if there is one.
     #[cfg(feature = "cli")]
-    pub fn progress(self) -> indicatif::ProgressBarIter<Batches> {
+    pub fn progress(self) -> indicatif::ProgressBarIter<Batches<'a>> {
         indicatif::ProgressIterator::progress(self)
     }
 }
 
-impl Iterator for Batches {
+impl Iterator for Batches<'_> {
     type Item = (Tensor, Tensor);
 
     fn next(&mut self) -> Option<(Tensor, Tensor)> {
@@ -71,13 +89,19 @@ impl Iterator for Batches {
         (!rows.is_empty()).then(|| (of(&self.x), of(&self.y)))
     }
 
+    /// Passes over batches without copying them.
+    fn nth(&mut self, n: usize) -> Option<(Tensor, Tensor)> {
+        self.order.by_ref().take(n.saturating_mul(self.size)).for_each(drop);
+        self.next()
+    }
+
     fn size_hint(&self) -> (usize, Option<usize>) {
         let left = self.order.len().div_ceil(self.size);
         (left, Some(left))
     }
 }
 
-impl ExactSizeIterator for Batches {}
+impl ExactSizeIterator for Batches<'_> {}
 
 /// The indices `0..n` in the order of one epoch.
 ///
@@ -121,6 +145,22 @@ mod tests {
     #[test]
     fn the_order_is_the_same_on_every_machine() {
         assert_eq!(shuffled(10, 42, 1), [8, 9, 5, 3, 2, 1, 0, 7, 6, 4]);
+    }
+
+    #[test]
+    fn batches_are_the_same_rows_of_both_in_the_order_of_the_epoch() {
+        let rows: Vec<f32> = (0..7).map(|row| row as f32).collect();
+        let (x, y) = (Tensor::from_vec(&[7], rows.clone()).unwrap(), Tensor::from_vec(&[7], rows).unwrap());
+        for epoch in [0, 3] {
+            let all: Vec<_> = batches(&x, &y, 3, 5).unwrap().epoch(epoch).collect();
+            let order: Vec<f64> = shuffled(7, 5, epoch).into_iter().map(f64::from).collect();
+            let seen: Vec<f64> = all.iter().flat_map(|(x, _)| x.to_f64s()).collect();
+            assert_eq!((all.iter().map(|(x, _)| x.len()).collect::<Vec<_>>(), seen), (vec![3, 3, 1], order));
+            assert!(all.iter().all(|(x, y)| x == y));
+            let skipped: Vec<_> = batches(&x, &y, 3, 5).unwrap().epoch(epoch).skip(2).collect();
+            assert_eq!(skipped, all[2..]);
+        }
+        assert_eq!(batches(&x, &y, 3, 5).unwrap().skip(3).count(), 0);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub use self::error::{DataError, MAX_CLASSES};
 
 use crate::nn::Rng;
 use evenkeel_runtime::Tensor;
+use std::borrow::Cow;
 
 /// Labeled samples for classification, held on the host.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,7 +68,10 @@ impl Dataset {
         (x.expect("one row of features per label"), y.expect("a vector"))
     }
 
-    /// One epoch of batches of `size` samples in a new random order; the last one may be shorter.
+    /// One epoch of batches of `size` samples (at least 1) in a new random order; the last one may be
+    /// shorter. For an order that a resumed run draws again, see [`batches`].
+    ///
+    /// * features: `[size, n_features]`, f32; labels: `[size]`, i64.
     ///
     /// # Examples
     /// ```
@@ -78,9 +82,9 @@ impl Dataset {
     /// let sizes: Vec<usize> = train.batches(1000, &mut rng).map(|(_, y)| y.len()).collect();
     /// assert_eq!(sizes, [1000, 437]);
     /// ```
-    pub fn batches(&self, size: usize, rng: &mut Rng) -> Batches {
+    pub fn batches(&self, size: usize, rng: &mut Rng) -> Batches<'static> {
         let (x, y) = self.tensors();
-        Batches::new(x, y, size, rng.draw()).expect("one label per sample")
+        Batches::new(Cow::Owned(x), Cow::Owned(y), size, rng.draw()).expect("one label per sample")
     }
 
     /// The samples at `indices`, in that order.

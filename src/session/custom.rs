@@ -12,8 +12,8 @@ use std::sync::Arc;
 /// * `backward` maps residuals and the cotangent of the result to cotangents of the arguments,
 ///   in order and of the same types; it may leave out the last ones, which then get none.
 ///
-/// Neither may use values from outside: pass them as arguments. Both are traced now; mistakes in
-/// them are reported with those of the running trace. Higher orders differentiate `backward`, and
+/// Neither may use values from outside: pass them as arguments. Neither may tap values: tap the
+/// result. Both are traced now; mistakes in them are reported with those of the running trace. Higher orders differentiate `backward`, and
 /// residuals by what computes them. Forward mode through the result is an error.
 ///
 /// # Examples
@@ -176,6 +176,7 @@ fn nested(
     closure: impl FnOnce(&[Var]) -> Vec<Var>,
 ) -> Result<Graph, TraceError> {
     let tracing = trace::start(trace::mode());
+    tracing.refuse_taps("custom_vjp");
     let declare = |(i, ty): (usize, &TensorType)| trace::input(&format!("x{i}"), ty.clone());
     let inputs: Vec<Var> = types.iter().enumerate().map(declare).collect();
     let outputs = closure(&inputs);

@@ -5,7 +5,8 @@
 //! that backward passes of `custom_vjp` give, in the order of their nodes.
 
 use evenkeel_compiler::grad::{Backward, GradError, backward, forward, inline};
-use evenkeel_ir::{Graph, GraphBuilder, Op, Value};
+use evenkeel_ir::{Graph, GraphBuilder, Value};
+use std::collections::HashSet;
 
 /// A copy of a graph in a builder.
 struct Copied<'a> {
@@ -32,12 +33,6 @@ impl<'a> Copied<'a> {
     }
 }
 
-/// The value of the input with this position.
-pub(crate) fn input_value(graph: &Graph, index: usize) -> Value {
-    let found = graph.iter().find(|(_, node)| node.op == Op::Input(index as u32));
-    Value { node: found.expect("a declared input").0, result: 0 }
-}
-
 /// Positions of the inputs that can have a derivative.
 pub fn float_inputs(graph: &Graph) -> Vec<usize> {
     (0..graph.inputs().len()).filter(|&i| graph.inputs()[i].ty.dtype.is_float()).collect()
@@ -51,9 +46,9 @@ pub fn float_inputs(graph: &Graph) -> Vec<usize> {
 /// a name of these that the graph uses already.
 pub fn vjp_graph(graph: &Graph, wrt: &[usize]) -> Result<Graph, GradError> {
     let mut copied = Copied::new(graph);
-    let mut seeds = Vec::new();
+    let (mut seeds, names) = (Vec::new(), Names::new(graph));
     for (name, output) in graph.outputs().iter().filter(|(_, v)| graph.ty(*v).dtype.is_float()) {
-        let name = free_name(graph, format!("cotangent.{name}"))?;
+        let name = names.free(format!("cotangent.{name}"))?;
         seeds.push((*output, copied.b.input(name, graph.ty(*output).clone())));
     }
     some_floats("output", seeds.len())?;
@@ -72,11 +67,19 @@ pub fn grad_graph(graph: &Graph, wrt: &[usize]) -> Result<Graph, GradError> {
     finish_reverse(copied, &[(output, one)], wrt)
 }
 
-/// The name of a derivative, if nothing in the graph has it.
-fn free_name(graph: &Graph, name: String) -> Result<String, GradError> {
-    let inputs = graph.inputs().iter().map(|input| &input.name);
-    let taken = inputs.chain(graph.outputs().iter().map(|(name, _)| name)).any(|known| *known == name);
-    if taken { Err(GradError::NameTaken { name }) } else { Ok(name) }
+/// Names of inputs and outputs of a graph.
+struct Names<'a>(HashSet<&'a str>);
+
+impl Names<'_> {
+    fn new(graph: &Graph) -> Names<'_> {
+        let inputs = graph.inputs().iter().map(|input| input.name.as_str());
+        Names(inputs.chain(graph.outputs().iter().map(|(name, _)| name.as_str())).collect())
+    }
+
+    /// The name of a derivative, if nothing in the graph has it.
+    fn free(&self, name: String) -> Result<String, GradError> {
+        if self.0.contains(name.as_str()) { Err(GradError::NameTaken { name }) } else { Ok(name) }
+    }
 }
 
 /// A derivative of nothing would be a silent zero.
@@ -89,14 +92,15 @@ fn finish_reverse(
     seeds: &[(Value, Value)],
     wrt: &[usize],
 ) -> Result<Graph, GradError> {
-    let graph = copied.graph;
+    let (graph, names) = (copied.graph, Names::new(copied.graph));
     some_floats("input", wrt.len())?;
-    let values: Vec<Value> = wrt.iter().map(|&input| input_value(graph, input)).collect();
+    let inputs = graph.input_values();
+    let values: Vec<Value> = wrt.iter().map(|&input| inputs[input]).collect();
     let Backward { gradients, states, .. } = backward(&mut copied.b, graph, &copied.map, seeds, &values)?;
     let gradients = wrt.iter().map(|&input| format!("grad.{}", graph.inputs()[input].name)).zip(gradients);
     let states = states.into_iter().flat_map(|(_, new)| new).enumerate();
     let states = states.map(|(i, new)| (format!("new.state.{i}"), new));
-    let derived = gradients.chain(states).map(|(name, value)| Ok((free_name(graph, name)?, value)));
+    let derived = gradients.chain(states).map(|(name, value)| Ok((names.free(name)?, value)));
     let derived = derived.collect::<Result<Vec<_>, GradError>>()?;
     let outputs = copied.outputs().into_iter().chain(derived).collect::<Vec<_>>();
     Ok(copied.b.finish(outputs))
@@ -110,7 +114,7 @@ fn finish_reverse(
 /// output; a name of these that the graph uses already.
 pub fn jvp_graph(graph: &Graph, wrt: &[usize]) -> Result<Graph, GradError> {
     let mut copied = Copied::new(graph);
-    let mut seeds = Vec::new();
+    let (mut seeds, inputs, taken) = (Vec::new(), graph.input_values(), Names::new(graph));
     for &input in wrt {
         let declared = &graph.inputs()[input];
         if !declared.ty.dtype.is_float() {
@@ -119,9 +123,9 @@ pub fn jvp_graph(graph: &Graph, wrt: &[usize]) -> Result<Graph, GradError> {
                 ty: declared.ty.clone(),
             });
         }
-        let name = free_name(graph, format!("tangent.{}", declared.name))?;
+        let name = taken.free(format!("tangent.{}", declared.name))?;
         let tangent = copied.b.input(name, declared.ty.clone());
-        seeds.push((input_value(graph, input), tangent));
+        seeds.push((inputs[input], tangent));
     }
     let floats: Vec<&(String, Value)> =
         graph.outputs().iter().filter(|(_, v)| graph.ty(*v).dtype.is_float()).collect();
@@ -129,7 +133,7 @@ pub fn jvp_graph(graph: &Graph, wrt: &[usize]) -> Result<Graph, GradError> {
     some_floats("output", floats.len())?;
     let wanted: Vec<Value> = floats.iter().map(|(_, v)| *v).collect();
     let tangents = forward(&mut copied.b, graph, &copied.map, &seeds, &wanted)?;
-    let name = |(name, _): &&(String, Value)| free_name(graph, format!("tangent.{name}"));
+    let name = |(name, _): &&(String, Value)| taken.free(format!("tangent.{name}"));
     let names = floats.iter().map(name).collect::<Result<Vec<_>, _>>()?;
     let outputs = copied.outputs().into_iter().chain(names.into_iter().zip(tangents)).collect::<Vec<_>>();
     Ok(copied.b.finish(outputs))

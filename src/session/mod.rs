@@ -20,8 +20,8 @@ mod tree;
 
 pub use self::check::{GradientMismatch, check_gradients};
 pub use self::custom::{custom_vjp, custom_vjp_with_state};
+pub(crate) use self::derive::select_outputs;
 pub use self::derive::{float_inputs, grad_graph, jvp_graph, vjp_graph};
-pub(crate) use self::derive::{input_value, select_outputs};
 pub use self::device::Device;
 pub use self::functional::{Derivative, Function, grad, jvp, value_and_grad, vjp};
 pub use self::inference::{FlatModel, InferenceBuilder, Optimized, optimize_for_inference};

@@ -45,7 +45,7 @@ pub enum Fault {
     /// Inputs or results of one name.
     #[error("two {what} are named {name}")]
     Name {
-        /// `inputs` or `results`.
+        /// `inputs`, `results` or what else has names.
         what: &'static str,
         /// The name.
         name: String,

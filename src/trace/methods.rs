@@ -46,7 +46,9 @@ impl Var {
         self.over("min", axes, |axes| Op::Reduce(Reduce::Min, axes))
     }
 
-    /// Mean over axes, which stay with size 1. Truth values count as 0 and 1.
+    /// Mean over axes, which stay with size 1. Truth values count as 0 and 1. Over an axis of length 0
+    /// it is NaN (`0 / 0`, as in PyTorch and JAX) where a sum is 0, so that the loss of an empty batch
+    /// is an error and changes nothing.
     #[track_caller]
     pub fn mean(self, axes: impl Into<AxisList>) -> Var {
         self.as_number().named(Composite::Mean, axes)
@@ -70,7 +72,7 @@ impl Var {
         self.sum(self.all_axes()).scalar()
     }
 
-    /// Mean of all elements, a scalar. Truth values count as 0 and 1.
+    /// Mean of all elements, a scalar. Truth values count as 0 and 1. Of no elements it is NaN.
     #[track_caller]
     pub fn mean_all(self) -> Var {
         self.mean(self.all_axes()).scalar()

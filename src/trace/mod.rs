@@ -47,6 +47,8 @@ struct Context {
     /// Results of functions whose backward pass updates states, with those states.
     reverse_updates: Vec<(Var, Vec<usize>)>,
     taps: Vec<(String, Var)>,
+    /// What this traces, if taps in it would be lost.
+    untapped: Option<&'static str>,
     seed: Option<Var>,
     mode: Mode,
     streams: u64,
@@ -79,6 +81,7 @@ pub fn start(mode: Mode) -> Tracing {
         new_states: HashMap::new(),
         reverse_updates: Vec::new(),
         taps: Vec::new(),
+        untapped: None,
         seed: None,
         mode,
         streams: 0,
@@ -92,6 +95,11 @@ impl Tracing {
     /// Sets the value that random numbers are derived from.
     pub fn seed(&self, seed: Var) {
         with(|context| context.seed = Some(seed));
+    }
+
+    /// Makes taps faults, because nothing returns them from `what`.
+    pub(crate) fn refuse_taps(&self, what: &'static str) {
+        with(|context| context.untapped = Some(what));
     }
 
     /// Values that were tapped, in order; names that were used before end in `.1`, `.2`, ...
@@ -193,6 +201,17 @@ fn leaf_key(leaf: LeafRef<'_>) -> usize {
         LeafRef::Param(param) => std::ptr::from_ref(param) as usize,
         LeafRef::State(state) => std::ptr::from_ref(state) as usize,
     }
+}
+
+/// Records a value that a run returns under a name.
+pub(crate) fn tap(name: &str, var: Var, place: Place) {
+    with(|context| match context.untapped {
+        None => context.taps.push((name.to_string(), var)),
+        Some(what) => {
+            let (expected, found) = (format!("a value outside of {what}"), format!("{name} inside of it"));
+            context.fault(Fault::Expected { op: "tap", expected, found }, place);
+        }
+    });
 }
 
 /// Says which value a parameter or state stands for in the running trace.

@@ -96,11 +96,13 @@ impl Var {
     /// follows it: `norm`, `norm.1`, `norm.2`.
     ///
     /// A tapped value is stored, so it can prevent a fusion; `explain` says which. Closures whose
-    /// derivative is taken by [`grad`](crate::session::grad) and its like drop their taps.
+    /// derivative is taken by [`grad`](crate::session::grad) and its like drop their taps; a tap in
+    /// a closure of [`custom_vjp`](crate::session::custom_vjp) is a fault.
     #[track_caller]
     pub fn tap(self, name: &str) -> Var {
-        self.value("tap", Place::caller());
-        with(|context| context.taps.push((name.to_string(), self)));
+        let place = Place::caller();
+        self.value("tap", place);
+        super::tap(name, self, place);
         self
     }
 }

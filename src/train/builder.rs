@@ -1,9 +1,10 @@
 //! From a model, an optimizer and a loss to a compiled [`Step`].
 
+use super::resume;
 use super::step::{Pace, Scratch, Step};
-use super::update::{GRADIENT_NORM, LOSS, NONFINITE, step_graph};
+use super::update::{GRADIENT_NORM, LOSS, NONFINITE, STEP, slot_name, step_graph};
 use crate::error::Error;
-use crate::nn::Parameters;
+use crate::nn::{FieldPath, LeafRef, Parameters};
 use crate::optim::{Optimizer, Schedule};
 use crate::session::engine::{Engine, Setup};
 use crate::session::traced::trace_model;
@@ -12,6 +13,7 @@ use crate::trace::{self, Fault, Mode, Var};
 use evenkeel_compiler::fold::Fold;
 use evenkeel_ir::Place;
 use evenkeel_runtime::Tensor;
+use std::collections::HashSet;
 use std::marker::PhantomData;
 use std::sync::Mutex;
 
@@ -146,7 +148,8 @@ impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
     /// # Errors
     /// Mistakes of the closure, with their places; a loss that is not one float; an op without a
     /// derivative between a parameter and the loss; types that the device does not execute; a
-    /// learning rate or a clipping norm that is not finite.
+    /// learning rate or a clipping norm that is not finite; a leaf whose field path is the name of
+    /// something else in a checkpoint, such as `optimizer.step`.
     #[track_caller]
     pub fn compile<R>(self, example: &A::With<Tensor>) -> Result<Step<M>, Error>
     where
@@ -158,6 +161,7 @@ impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
         let place = Place::caller();
         self.check_settings()?;
         let reported = |model: &M, batch: A| {
+            self.check_names(model, place);
             let (loss, Metrics(metrics)) = (self.loss)(model, batch).parts();
             for (name, _) in metrics.iter().filter(|(name, _)| [NONFINITE, GRADIENT_NORM].contains(name)) {
                 trace::fault(Fault::Name { what: "results", name: name.to_string() }, place);
@@ -183,6 +187,21 @@ impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
         let pace = Pace { schedule, learning_rate, seed: self.seed, step: 0 };
         let scratch = Scratch::new(&source);
         Ok(Step { model: self.model, optimizer, pace, engine, source, scratch, saved: Mutex::default() })
+    }
+
+    /// Records a fault for a leaf that would be saved under the name of something else.
+    fn check_names(&self, model: &M, place: Place) {
+        let mut taken: HashSet<String> = [STEP, resume::STEP, resume::SEED].map(String::from).into();
+        let mut leaves = Vec::new();
+        model.visit(&mut FieldPath::root(), &mut |path, leaf| {
+            if matches!(leaf, LeafRef::Param(_)) {
+                taken.extend(self.optimizer.slots().iter().map(|slot| slot_name(slot, path.as_str())));
+            }
+            leaves.push(path.to_string());
+        });
+        for name in leaves.into_iter().filter(|name| taken.contains(name)) {
+            trace::fault(Fault::Name { what: "tensors of a checkpoint", name }, place);
+        }
     }
 
     fn check_settings(&self) -> Result<(), Error> {

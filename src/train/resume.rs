@@ -16,8 +16,8 @@ pub struct SavedAt {
     pub step: u64,
 }
 
-const STEP: &str = "train.step";
-const SEED: &str = "train.seed";
+pub(super) const STEP: &str = "train.step";
+pub(super) const SEED: &str = "train.seed";
 
 impl<M: Parameters> Step<M> {
     /// Writes the training state: model, optimizer, step count and seed. A run that resumes from

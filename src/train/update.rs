@@ -11,7 +11,6 @@
 //! Start at [`step_graph`].
 
 use crate::optim::{Optimizer, Progress, Trained};
-use crate::session::input_value;
 use crate::session::traced::Forward;
 use evenkeel_compiler::grad::{Backward, GradError, backward, inline};
 use evenkeel_ir::{Axes, DType, Graph, GraphBuilder, NodeId, Op, TensorType, Value};
@@ -77,6 +76,11 @@ pub(crate) fn step_graph(
     Ok(step.finish(outputs, bad, norm, watched))
 }
 
+/// Name of an optimizer's array for a leaf.
+pub(super) fn slot_name(slot: &str, leaf: &str) -> String {
+    format!("optimizer.{slot}.{leaf}")
+}
+
 /// The declared inputs of a step.
 struct Inputs {
     /// Inputs of the forward graph.
@@ -94,7 +98,7 @@ impl Inputs {
         let mut values: Vec<Value> = leaves.iter().map(|i| b.input(i.name.clone(), i.ty.clone())).collect();
         let trained = leaves.iter().zip(&forward.trained).filter(|(_, trained)| **trained);
         let slot = |b: &mut GraphBuilder, slot: &str, leaf: &evenkeel_ir::Input| {
-            b.input(format!("optimizer.{slot}.{}", leaf.name), leaf.ty.clone())
+            b.input(slot_name(slot, &leaf.name), leaf.ty.clone())
         };
         let slots: Vec<Vec<Value>> = trained
             .map(|(leaf, _)| optimizer.slots().iter().map(|name| slot(b, name, leaf)).collect())
@@ -131,7 +135,8 @@ impl Builder<'_> {
     fn gradients(&mut self, map: &[Vec<Value>]) -> Result<Backward, GradError> {
         let graph = &self.forward.graph;
         let loss = graph.outputs()[0].1;
-        let wrt: Vec<Value> = self.trained().map(|leaf| input_value(graph, leaf)).collect();
+        let inputs = graph.input_values();
+        let wrt: Vec<Value> = self.trained().map(|leaf| inputs[leaf]).collect();
         let one = self.b.number(map[loss.node.0 as usize][loss.result as usize], 1.0);
         backward(&mut self.b, graph, map, &[(loss, one)], &wrt)
     }

@@ -12,6 +12,9 @@ use super::Origin;
 use super::context::Context;
 use super::rebuild::padded_shape;
 use evenkeel_ir::{Attrs, Binary, Composite, Graph, NodeId, Op, Unary, Value};
+use rustc_hash::FxHashSet as HashSet;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The largest eps below which a norm still counts as blind to scale.
@@ -42,12 +45,10 @@ impl fmt::Display for Lint {
 pub fn lint(graph: &Graph, parameters: &[usize], decay: bool) -> Vec<Lint> {
     let mut lints = Vec::new();
     let cx = Context::new(graph, parameters);
+    let inputs = graph.input_values();
     for &index in parameters {
-        let Some((id, _)) = graph.iter().find(|(_, node)| node.op == Op::Input(index as u32)) else {
-            continue;
-        };
-        let depends = dependents(graph, id);
-        let walk = Walk { cx: &cx, depends: &depends };
+        let id = inputs[index].node;
+        let walk = Walk { cx: &cx, dependents: RefCell::new(Dependents::of(id)) };
         let parameter = graph.inputs()[index].name.clone();
         if let Some(norm) = walk.dead(id) {
             let what = format!("{} subtracts it again, so its gradient is 0", graph.node(norm).op.name());
@@ -85,24 +86,39 @@ fn first_use(graph: &Graph, id: NodeId) -> Origin {
     user.map_or_else(Origin::default, |(user, _)| Origin::of(graph, user))
 }
 
-/// Nodes that depend on one.
-fn dependents(graph: &Graph, on: NodeId) -> Vec<bool> {
-    let mut depends = vec![false; graph.nodes().len()];
-    for (id, node) in graph.iter() {
-        depends[id.0 as usize] = id == on || node.inputs.iter().any(|v| depends[v.node.0 as usize]);
+/// Nodes that depend on one, as far as anyone asked.
+struct Dependents {
+    known: HashSet<NodeId>,
+    /// Dependents whose readers are not known yet.
+    pending: BTreeSet<NodeId>,
+}
+
+impl Dependents {
+    fn of(id: NodeId) -> Dependents {
+        Dependents { known: HashSet::from_iter([id]), pending: BTreeSet::from([id]) }
     }
-    depends
+
+    fn contain(&mut self, cx: &Context<'_>, id: NodeId) -> bool {
+        while let Some(first) = self.pending.pop_first() {
+            if first >= id {
+                self.pending.insert(first);
+                break;
+            }
+            self.pending.extend(cx.readers(first).iter().filter(|reader| self.known.insert(**reader)));
+        }
+        self.known.contains(&id)
+    }
 }
 
 /// Follows the uses of one parameter.
 struct Walk<'a, 'g> {
     cx: &'a Context<'g>,
-    depends: &'a [bool],
+    dependents: RefCell<Dependents>,
 }
 
 impl Walk<'_, '_> {
     fn depends(&self, value: Value) -> bool {
-        self.depends[value.node.0 as usize]
+        self.dependents.borrow_mut().contain(self.cx, value.node)
     }
 
     /// The last of the results of `visit` over the readers of a node, if there are readers, none

@@ -59,22 +59,8 @@ pub(crate) fn to_rank(b: &mut GraphBuilder, x: Value, rank: usize) -> Value {
 
 /// The graph with some nodes replaced and without what no output needs.
 pub(crate) fn rebuild(graph: &Graph, replacements: &HashMap<NodeId, Recipe>) -> Result<Graph, CompileError> {
-    let replaced = copied(graph, |_| true, replacements)?;
-    let live = replaced.reachable(replaced.outputs().iter().map(|(_, value)| *value));
-    copied(&replaced, |id| live[id.0 as usize], &HashMap::default())
-}
-
-/// Copies inputs and the nodes that are `wanted`.
-fn copied(
-    graph: &Graph,
-    wanted: impl Fn(NodeId) -> bool,
-    replacements: &HashMap<NodeId, Recipe>,
-) -> Result<Graph, CompileError> {
     let mut work = Rebuild { b: GraphBuilder::new(), graph, values: HashMap::default() };
     for (id, node) in graph.iter() {
-        if !wanted(id) && !matches!(node.op, Op::Input(_)) {
-            continue;
-        }
         work.b.set_provenance(graph.provenance(id).clone());
         let value = match replacements.get(&id) {
             Some(recipe) => recipe(&mut work),
@@ -85,5 +71,5 @@ fn copied(
         }
     }
     let outputs: Vec<_> = graph.outputs().iter().map(|(name, v)| (name.clone(), work.at(*v))).collect();
-    Ok(work.b.finish(outputs))
+    Ok(work.b.finish(outputs).pruned())
 }

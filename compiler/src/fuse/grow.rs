@@ -1,7 +1,9 @@
 //! Growing groups, op by op in topological order.
 
 use super::{Class, Fusion, Group, ReductionKind};
-use evenkeel_ir::{Axes, Graph, NodeId, Op, Shape, Value};
+use crate::order::Order;
+use evenkeel_ir::{Axes, Graph, NodeId, Op, Shape};
+use smallvec::SmallVec;
 use std::collections::BTreeSet;
 
 /// Groups larger than this stop growing: register pressure and compile time.
@@ -9,19 +11,14 @@ const MAX_NODES: usize = 160;
 /// Up to this many elements a tensor is reduced to one number as a single row.
 const SINGLE_ROW: u64 = 16_384;
 
-/// A unit of the dependence order: a group or a node outside groups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Unit {
-    Group(usize),
-    Node(u32),
-}
-
 struct Grower<'a> {
     graph: &'a Graph,
     users: Vec<Vec<NodeId>>,
     fusion: Fusion,
     /// Merged groups point to the group that took them over.
     merged: Vec<usize>,
+    /// Units are nodes outside groups, by their number, and after those the groups.
+    order: Order,
 }
 
 pub(super) fn grow(graph: &Graph, classes: Vec<Class>, enabled: bool) -> Fusion {
@@ -34,10 +31,13 @@ pub(super) fn grow(graph: &Graph, classes: Vec<Class>, enabled: bool) -> Fusion 
         stored: vec![false; n],
         refusals: Vec::new(),
     };
-    let mut grower = Grower { graph, users: graph.users(), fusion, merged: Vec::new() };
+    let (users, order) = (graph.users(), Order::default());
+    let mut grower = Grower { graph, users, fusion, merged: Vec::new(), order };
     for (id, _) in graph.iter() {
         if grower.fusion.classes[id.0 as usize].is_compute() {
             grower.place(id, enabled);
+        } else {
+            grower.order.push(id.0 as usize);
         }
     }
     grower.finish()
@@ -74,7 +74,7 @@ impl Grower<'_> {
         for candidate in candidates {
             match self.obstacle(candidate, id, &space, fit, home) {
                 Some(reason) => refusal = reason.or(refusal),
-                None => home = Some(home.map_or(candidate, |h| self.merge(h, candidate))),
+                None => home = Some(self.admit(candidate, id, home)),
             }
         }
         let group = home.unwrap_or_else(|| self.open(&space));
@@ -86,8 +86,10 @@ impl Grower<'_> {
 
     fn open(&mut self, space: &Shape) -> usize {
         self.fusion.groups.push(Group { space: space.clone(), reduced: None, nodes: Vec::new() });
-        self.merged.push(self.merged.len());
-        self.merged.len() - 1
+        let group = self.merged.len();
+        self.merged.push(group);
+        self.order.push(self.group_unit(group));
+        group
     }
 
     fn join(&mut self, group: usize, id: NodeId, fit: Fit) {
@@ -207,42 +209,64 @@ impl Grower<'_> {
 
     /// Would joining make the group wait for itself through something outside?
     fn would_cycle(&self, group: usize, id: NodeId, home: Option<usize>) -> bool {
-        let inside = |unit: Unit| unit == Unit::Group(group) || home.is_some_and(|h| unit == Unit::Group(h));
-        let mut queue: Vec<Unit> = Vec::new();
-        let direct = self.graph.node(id).inputs.iter().map(|v| self.unit(v.node));
-        let of_members =
-            [Some(group), home].into_iter().flatten().flat_map(|g| self.operands_of(Unit::Group(g)));
-        queue.extend(direct.chain(of_members).filter(|&unit| !inside(unit)));
-        let mut seen = BTreeSet::new();
-        while let Some(unit) = queue.pop() {
-            if !seen.insert(unit) {
-                continue;
-            }
-            for next in self.operands_of(unit) {
-                if inside(next) {
-                    return true;
-                }
-                queue.push(next);
-            }
-        }
-        false
+        let (inside, from) = self.joined(group, id, home);
+        let operands = |unit: usize, found: &mut Vec<usize>| self.operands_of(unit, found);
+        self.order.waits(&from, &inside, operands, |unit, found| self.users_of(unit, found))
     }
 
-    fn unit(&self, id: NodeId) -> Unit {
-        self.group_of(id).map_or(Unit::Node(id.0), Unit::Group)
+    /// The units that would be joined, and what the joint one would wait for.
+    fn joined(&self, group: usize, id: NodeId, home: Option<usize>) -> ([usize; 2], Vec<usize>) {
+        let inside = [group, home.unwrap_or(group)].map(|group| self.group_unit(group));
+        let mut from = Vec::new();
+        inside.iter().for_each(|&unit| self.operands_of(unit, &mut from));
+        from.extend(self.graph.node(id).inputs.iter().map(|v| self.unit(v.node)));
+        from.retain(|unit| !inside.contains(unit));
+        (inside, from)
     }
 
-    fn operands_of(&self, unit: Unit) -> Vec<Unit> {
-        let of = |id: NodeId| {
-            self.graph.node(id).inputs.iter().map(|v: &Value| self.unit(v.node)).collect::<Vec<_>>()
-        };
-        match unit {
-            Unit::Node(id) => of(NodeId(id)),
-            Unit::Group(g) => {
-                let nodes = &self.fusion.groups[g].nodes;
-                nodes.iter().flat_map(|&id| of(id)).filter(|&u| u != unit).collect()
-            }
+    fn group_unit(&self, group: usize) -> usize {
+        self.graph.nodes().len() + group
+    }
+
+    fn unit(&self, id: NodeId) -> usize {
+        self.group_of(id).map_or(id.0 as usize, |group| self.group_unit(group))
+    }
+
+    /// The nodes of a unit.
+    fn nodes_of(&self, unit: usize) -> SmallVec<[NodeId; 1]> {
+        match unit.checked_sub(self.graph.nodes().len()) {
+            Some(group) => SmallVec::from_slice(&self.fusion.groups[group].nodes),
+            None => SmallVec::from_elem(NodeId(unit as u32), 1),
         }
+    }
+
+    /// The units that a unit reads, itself left out.
+    fn operands_of(&self, unit: usize, found: &mut Vec<usize>) {
+        for id in self.nodes_of(unit) {
+            let inputs = self.graph.node(id).inputs.iter();
+            found.extend(inputs.map(|v| self.unit(v.node)).filter(|&operand| operand != unit));
+        }
+    }
+
+    /// The units that read a unit, itself left out.
+    fn users_of(&self, unit: usize, found: &mut Vec<usize>) {
+        for id in self.nodes_of(unit) {
+            let users = self.users[id.0 as usize].iter();
+            found.extend(users.map(|&user| self.unit(user)).filter(|&user| user != unit));
+        }
+    }
+
+    /// Makes a group the home of a node that no obstacle keeps from it; what the node needs comes
+    /// before the group from now on.
+    fn admit(&mut self, group: usize, id: NodeId, home: Option<usize>) -> usize {
+        let (inside, from) = self.joined(group, id, home);
+        let lowest = self.order.rank(inside[0]).min(self.order.rank(inside[1]));
+        let operands = |unit: usize, found: &mut Vec<usize>| self.operands_of(unit, found);
+        let waiting = self.order.waiting(from, lowest, |unit| inside.contains(&unit), operands);
+        let waiting = waiting.expect("a circle is an obstacle");
+        let home = home.map_or(group, |home| self.merge(home, group));
+        self.order.move_before(waiting, self.group_unit(home));
+        home
     }
 
     /// Moves the members of `from` to `into`.
@@ -254,6 +278,7 @@ impl Grower<'_> {
         g.nodes.sort_unstable();
         g.reduced = g.reduced.or(reduced);
         self.merged[from] = into;
+        self.order.join(self.group_unit(into), self.group_unit(from));
         into
     }
 

@@ -1,6 +1,6 @@
 //! Forward mode: tangents from inputs to results.
 
-use super::reverse::{input_value, reduce_cotangent, relocate, zeros_like};
+use super::reverse::{reduce_cotangent, relocate, zeros_like};
 use super::{GradError, body, inline, not_differentiable, scaled};
 use evenkeel_ir::op::{CustomVjp, Derivative};
 use evenkeel_ir::{Graph, GraphBuilder, Node, NodeId, Op, Value};
@@ -134,7 +134,8 @@ impl Pass<'_> {
         let inputs = &self.graph.node(id).inputs;
         let operands: Vec<Value> = inputs.iter().map(|&v| self.value(v)).collect();
         let map = inline(b, body, &operands);
-        let places = || inputs.iter().enumerate().map(|(i, v)| (input_value(body, i), v));
+        let own = body.input_values();
+        let places = || own.iter().copied().zip(inputs);
         let tangents = places().filter_map(|(own, v)| Some((own, *self.tangents.get(v)?))).collect();
         let seeded = places().filter(|(_, v)| self.active[v.node.0 as usize]).map(|(own, _)| own.node);
         let active = active(body, &seeded.collect::<Vec<_>>());

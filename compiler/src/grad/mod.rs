@@ -80,6 +80,7 @@ fn not_differentiable(graph: &Graph, id: evenkeel_ir::NodeId, operand: &TensorTy
 /// Gives the value of every result of every node.
 pub fn inline(b: &mut GraphBuilder, graph: &Graph, inputs: &[Value]) -> Vec<Vec<Value>> {
     let mut map: Vec<Vec<Value>> = Vec::with_capacity(graph.nodes().len());
+    b.reserve(graph.nodes().len());
     for (id, node) in graph.iter() {
         if let Op::Input(index) = node.op {
             map.push(vec![inputs[index as usize]]);

@@ -74,11 +74,11 @@ pub(super) fn zeros_like(b: &mut GraphBuilder, like: Value) -> Value {
 /// gradient ends the dependence.
 fn active(graph: &Graph, wrt: &[Value]) -> Vec<bool> {
     let mut active = vec![false; graph.nodes().len()];
+    wrt.iter().for_each(|value| active[value.node.0 as usize] = true);
     for (id, node) in graph.iter() {
-        let requested = wrt.iter().any(|value| value.node == id);
         let inherits = node.inputs.iter().any(|v| active[v.node.0 as usize]);
         let inherits = inherits && node.op != Op::StopGradient;
-        active[id.0 as usize] = requested || inherits || updates_state(&node.op);
+        active[id.0 as usize] |= inherits || updates_state(&node.op);
     }
     active
 }
@@ -251,7 +251,8 @@ impl Pass<'_> {
         let seeds: Vec<_> = outputs.zip(cotangents).filter_map(|(v, c)| c.map(|c| (v, c))).collect();
         let places: Vec<usize> =
             (0..operands.len()).filter(|&i| self.active[node.inputs[i].node.0 as usize]).collect();
-        let wrt: Vec<Value> = places.iter().map(|&i| input_value(body, i)).collect();
+        let inputs = body.input_values();
+        let wrt: Vec<Value> = places.iter().map(|&i| inputs[i]).collect();
         let inner = backward(b, body, &map, &seeds, &wrt).map_err(|error| relocate(error, self.graph, id))?;
         for ((place, gradient), unreached) in places.into_iter().zip(inner.gradients).zip(inner.unreached) {
             if !unreached {
@@ -309,12 +310,6 @@ impl Pass<'_> {
             self.states.push((id, state.to_vec()));
         }
     }
-}
-
-/// The value of the input with this position.
-pub(super) fn input_value(graph: &Graph, index: usize) -> Value {
-    let found = graph.iter().find(|(_, node)| node.op == Op::Input(index as u32));
-    Value { node: found.expect("a declared input").0, result: 0 }
 }
 
 /// An error inside a body is reported at the node that stands for it.

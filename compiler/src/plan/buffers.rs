@@ -9,6 +9,7 @@ use evenkeel_ir::program::{
     Buffer, BufferId, Launch, MAX_CHUNKS, Matrix, Part, Port, Product, Program, Step, Storage,
 };
 use evenkeel_ir::{DType, Extent, Graph, NodeId, Op, Value};
+use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
@@ -77,17 +78,19 @@ impl Assembler<'_> {
     /// Gives output values their buffers; what cannot be written there directly is copied at the end.
     fn outputs(&mut self, updates: &[(usize, usize)], in_place: &[bool]) -> Vec<(NodeId, BufferId)> {
         let mut copies = Vec::new();
+        let updates: HashMap<usize, (usize, bool)> =
+            updates.iter().zip(in_place).map(|(&(output, input), &fits)| (output, (input, fits))).collect();
         for (number, (name, value)) in self.graph.outputs().iter().enumerate() {
             let ty = self.graph.ty(*value);
             let (dtype, elements) = (ty.dtype, ty.shape.elements());
-            let update = updates.iter().position(|&(o, _)| o == number);
+            let update = updates.get(&number);
             let base = dense_base(self.graph, *value);
             let source = &self.graph.node(base).op;
-            if update.is_some_and(|u| *source == Op::Input(updates[u].1 as u32)) {
+            if update.is_some_and(|&(input, _)| *source == Op::Input(input as u32)) {
                 continue;
             }
             let buffer = self.add_buffer(name.clone(), dtype, elements, Storage::Output(number as u32));
-            let direct = update.is_none_or(|u| in_place[u]) && !matches!(source, Op::Input(_));
+            let direct = update.is_none_or(|&(_, fits)| fits) && !matches!(source, Op::Input(_));
             if !direct || self.stored.contains_key(&base) {
                 copies.push((base, buffer));
             } else {

@@ -5,7 +5,8 @@ use super::{Unit, Work};
 use crate::lower::Slot;
 use crate::lower::view::View;
 use evenkeel_ir::kernel::{Access, Kernel, Source};
-use evenkeel_ir::{Extent, Shape};
+use evenkeel_ir::{Extent, NodeId, Shape};
+use rustc_hash::FxHashMap as HashMap;
 use std::collections::BTreeSet;
 
 /// One entry of the final order.
@@ -20,18 +21,17 @@ pub(super) enum Entry {
 
 /// Joins products with a later kernel where nothing between them matters to the kernel.
 pub(super) fn merge(units: &[Unit], order: &[usize]) -> Vec<Entry> {
+    let steps = Steps::new(units, order);
     let mut taken: BTreeSet<usize> = BTreeSet::new();
     let mut partner: Vec<Option<(usize, u64)>> = vec![None; units.len()];
     for (place, &kernel) in order.iter().enumerate() {
         // the last product before the kernel whose result it reads
-        let found = order[..place].iter().rev().find_map(|&product| {
-            let ratio = fits(&units[product], &units[kernel])?;
-            (partner[product].is_none()).then_some((product, ratio))
-        });
-        let Some((product, ratio)) = found else { continue };
-        let start = order.iter().position(|&u| u == product).expect("ordered");
-        if ready_at(units, order, start, kernel) {
-            partner[product] = Some((kernel, ratio));
+        let writers = units[kernel].reads.iter().filter_map(|id| steps.writers.get(id)).flatten();
+        let found = writers.filter(|&&start| start < place && partner[order[start]].is_none());
+        let fitting = found.filter_map(|&start| Some((start, fits(&units[order[start]], &units[kernel])?)));
+        let Some((start, ratio)) = fitting.max() else { continue };
+        if steps.ready_at(units, start, place) {
+            partner[order[start]] = Some((kernel, ratio));
             taken.insert(kernel);
         }
     }
@@ -43,14 +43,33 @@ pub(super) fn merge(units: &[Unit], order: &[usize]) -> Vec<Entry> {
     order.iter().filter_map(entry).collect()
 }
 
-/// Is everything else that the kernel reads written before the product? A kernel that
-/// overwrites inputs in place stays behind the units that still read them.
-fn ready_at(units: &[Unit], order: &[usize], start: usize, kernel: usize) -> bool {
-    let between = order[start + 1..].iter().take_while(|&&unit| unit != kernel);
-    between.into_iter().all(|&unit| {
-        units[unit].writes.is_disjoint(&units[kernel].reads)
-            && units[unit].reads.is_disjoint(&units[kernel].overwrites)
-    }) && units[order[start]].reads.is_disjoint(&units[kernel].overwrites)
+/// At which places of the order stored nodes are written and read.
+struct Steps<'a> {
+    order: &'a [usize],
+    writers: HashMap<NodeId, Vec<usize>>,
+    readers: HashMap<NodeId, Vec<usize>>,
+}
+
+impl Steps<'_> {
+    fn new<'a>(units: &[Unit], order: &'a [usize]) -> Steps<'a> {
+        let mut steps = Steps { order, writers: HashMap::default(), readers: HashMap::default() };
+        for (place, &unit) in order.iter().enumerate() {
+            units[unit].writes.iter().for_each(|id| steps.writers.entry(*id).or_default().push(place));
+            units[unit].reads.iter().for_each(|id| steps.readers.entry(*id).or_default().push(place));
+        }
+        steps
+    }
+
+    /// Is everything else that the kernel at `place` reads written before the product at `start`?
+    /// A kernel that overwrites inputs in place stays behind the units that still read them.
+    fn ready_at(&self, units: &[Unit], start: usize, place: usize) -> bool {
+        let kernel = &units[self.order[place]];
+        let at = |places: &HashMap<NodeId, Vec<usize>>, id: &NodeId, first: usize| {
+            places.get(id).into_iter().flatten().any(|&other| first <= other && other < place)
+        };
+        !kernel.reads.iter().any(|id| at(&self.writers, id, start + 1))
+            && !kernel.overwrites.iter().any(|id| at(&self.readers, id, start))
+    }
 }
 
 /// Rows of the kernel per row of the product, if its rows follow those of the product.

@@ -3,9 +3,11 @@
 use super::{Unit, Work};
 use crate::lower::Slot;
 use crate::lower::view::dense_base;
+use crate::order::Order;
 use evenkeel_ir::kernel::Role;
-use evenkeel_ir::{Graph, NodeId, Op};
-use std::collections::{BTreeMap, BTreeSet};
+use evenkeel_ir::{Graph, NodeId};
+use rustc_hash::FxHashMap as HashMap;
+use std::collections::BTreeSet;
 
 /// Orders units; also says which updates can be written straight into their input.
 pub(super) fn order(
@@ -13,47 +15,65 @@ pub(super) fn order(
     units: &mut [Unit],
     updates: &[(usize, usize)],
 ) -> (Vec<usize>, Vec<bool>) {
-    let writer: BTreeMap<NodeId, usize> =
-        units.iter().enumerate().flat_map(|(i, unit)| unit.writes.iter().map(move |&id| (id, i))).collect();
-    let mut before: Vec<BTreeSet<usize>> = units
-        .iter()
-        .enumerate()
-        .map(|(i, unit)| {
-            unit.reads.iter().filter_map(|id| writer.get(id).copied()).filter(|&w| w != i).collect()
-        })
-        .collect();
-    let mut in_place = Vec::new();
-    for &(output, input) in updates {
-        in_place.push(try_in_place(graph, units, &writer, &mut before, output, input));
+    let mut readers: HashMap<NodeId, Vec<usize>> = HashMap::default();
+    let mut writer: HashMap<NodeId, usize> = HashMap::default();
+    for (i, unit) in units.iter().enumerate() {
+        unit.reads.iter().for_each(|&id| readers.entry(id).or_default().push(i));
+        writer.extend(unit.writes.iter().map(|&id| (id, i)));
     }
-    (sort(&before), in_place)
+    let writers = |(i, unit): (usize, &Unit)| -> BTreeSet<usize> {
+        unit.reads.iter().filter_map(|id| writer.get(id).copied()).filter(|&w| w != i).collect()
+    };
+    let before: Vec<BTreeSet<usize>> = units.iter().enumerate().map(writers).collect();
+    let mut order = Order::default();
+    sort(&before).into_iter().for_each(|unit| order.push(unit));
+    let mut work = InPlace { units, readers, before, order };
+    let outputs = first_outputs(graph);
+    let inputs = graph.input_values();
+    let mut update = |&(output, input): &(usize, usize)| {
+        let target = dense_base(graph, graph.outputs()[output].1);
+        let unit = writer.get(&target).filter(|_| outputs[&target] == output);
+        unit.is_some_and(|&unit| work.try_update(unit, inputs[input].node, target))
+    };
+    let in_place = updates.iter().map(&mut update).collect();
+    (sort(&work.before), in_place)
 }
 
-/// Makes the writer of an output wait for all other readers of the input it overwrites.
-fn try_in_place(
-    graph: &Graph,
-    units: &mut [Unit],
-    writer: &BTreeMap<NodeId, usize>,
-    before: &mut [BTreeSet<usize>],
-    output: usize,
-    input: usize,
-) -> bool {
-    let target = dense_base(graph, graph.outputs()[output].1);
-    let first_output =
-        graph.outputs().iter().position(|(_, v)| dense_base(graph, *v) == target) == Some(output);
-    let source = graph.iter().find(|(_, node)| node.op == Op::Input(input as u32)).map(|(id, _)| id);
-    let (Some(&unit), Some(source), true) = (writer.get(&target), source, first_output) else { return false };
-    if units[unit].reads.contains(&source) && !element_wise(&units[unit], source, target) {
-        return false;
+/// The first output that each stored node is.
+fn first_outputs(graph: &Graph) -> HashMap<NodeId, usize> {
+    let mut first = HashMap::default();
+    for (number, (_, value)) in graph.outputs().iter().enumerate() {
+        first.entry(dense_base(graph, *value)).or_insert(number);
     }
-    let readers: Vec<usize> =
-        (0..units.len()).filter(|&u| u != unit && units[u].reads.contains(&source)).collect();
-    if readers.iter().any(|&reader| depends(before, reader, unit)) {
-        return false;
+    first
+}
+
+/// Units, who waits for whom, and an order that agrees with it.
+struct InPlace<'a> {
+    units: &'a mut [Unit],
+    readers: HashMap<NodeId, Vec<usize>>,
+    before: Vec<BTreeSet<usize>>,
+    order: Order,
+}
+
+impl InPlace<'_> {
+    /// Makes the writer of an output wait for all other readers of the input it overwrites.
+    fn try_update(&mut self, unit: usize, source: NodeId, target: NodeId) -> bool {
+        let own = &self.units[unit];
+        if own.reads.contains(&source) && !element_wise(own, source, target) {
+            return false;
+        }
+        let others = self.readers.get(&source).into_iter().flatten().copied();
+        let readers: Vec<usize> = others.filter(|&reader| reader != unit).collect();
+        let lowest = self.order.rank(unit);
+        let before = |unit: usize, found: &mut Vec<usize>| found.extend(&self.before[unit]);
+        let waiting = self.order.waiting(readers.iter().copied(), lowest, |other| other == unit, before);
+        let Some(waiting) = waiting else { return false };
+        self.order.move_before(waiting, unit);
+        self.before[unit].extend(readers);
+        self.units[unit].overwrites.insert(source);
+        true
     }
-    before[unit].extend(readers);
-    units[unit].overwrites.insert(source);
-    true
 }
 
 /// Does a kernel read `source` only where it writes `target`?
@@ -76,20 +96,6 @@ fn element_wise(unit: &Unit, source: NodeId, target: NodeId) -> bool {
             })
         })
     })
-}
-
-/// Must `unit` come after `other`?
-fn depends(before: &[BTreeSet<usize>], unit: usize, other: usize) -> bool {
-    let (mut queue, mut seen) = (vec![unit], BTreeSet::new());
-    while let Some(next) = queue.pop() {
-        if next == other {
-            return true;
-        }
-        if seen.insert(next) {
-            queue.extend(before[next].iter().copied());
-        }
-    }
-    false
 }
 
 /// Topological order; of the units that are ready, the first in the list.

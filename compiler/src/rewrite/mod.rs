@@ -14,7 +14,6 @@ mod greedy;
 mod language;
 mod movement;
 pub mod normal;
-mod prune;
 mod reader;
 mod recipe;
 mod recognize;

@@ -83,6 +83,7 @@ pub fn recognize(graph: &Graph) -> Result<Recognized, CompileError> {
     let graph = settled.as_ref().unwrap_or(graph);
     let live = graph.reachable(graph.outputs().iter().map(|(_, v)| *v));
     let mut work = Work::default();
+    work.b.reserve(graph.nodes().len());
     let mut values: HashMap<Value, Value> = HashMap::default();
     for (id, node) in graph.iter() {
         if !live[id.0 as usize] && !matches!(node.op, Op::Input(_)) {
@@ -178,31 +179,8 @@ impl Work {
         let Work { b, found, .. } = self;
         let graph = b.finish(outputs);
         let live = graph.reachable(graph.outputs().iter().map(|(_, v)| *v));
-        let mut pruned = GraphBuilder::new();
-        let mut values: HashMap<Value, Value> = HashMap::default();
-        for (id, node) in graph.iter() {
-            if !live[id.0 as usize] && !matches!(node.op, Op::Input(_)) {
-                continue;
-            }
-            pruned.set_provenance(graph.provenance(id).clone());
-            let operands: Vec<Value> = node.inputs.iter().map(|v| values[v]).collect();
-            let value = match node.op {
-                Op::Input(index) => {
-                    let input = &graph.inputs()[index as usize];
-                    pruned.input(input.name.clone(), input.ty.clone())
-                }
-                ref op => pruned
-                    .apply(op.clone(), &operands)
-                    .map_err(|source| CompileError::Pass { pass: "recognize", source })?,
-            };
-            for result in 0..node.types.len() as u32 {
-                values.insert(Value { node: id, result }, Value { result, ..value });
-            }
-        }
-        let outputs: Vec<_> = graph.outputs().iter().map(|(name, v)| (name.clone(), values[v])).collect();
-        let kept = listed(&graph, found, &live);
-        let graph = verified("recognize", pruned.finish(outputs))?;
-        Ok(Recognized { graph, found: kept })
+        let found = listed(&graph, found, &live);
+        Ok(Recognized { graph: verified("recognize", graph.pruned())?, found })
     }
 }
 
@@ -316,7 +294,10 @@ fn by_rules(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
         return None;
     }
     let (region, fired) = Region::whole(graph, constants, cone)?.saturate();
-    (!fired.is_empty()).then_some((region, fired))
+    // the normal form may know what a rule would find, which then has nothing left to merge
+    let is_root = |v: &Value| region.class(*v).is_some_and(|class| region.root_is(class));
+    let is_identity = graph.node(cone.root).inputs.iter().any(is_root);
+    (!fired.is_empty() || is_identity).then_some((region, fired))
 }
 
 /// True for ops that stand for nothing larger. A mean may be a variance.

@@ -14,7 +14,7 @@ use crate::literal::{Data, Literal};
 use crate::memory::can_allocate;
 use crate::op::Op;
 use crate::random;
-use crate::shape::{Extent, Shape, TensorType};
+use crate::shape::{Shape, TensorType};
 
 /// Inputs that do not fit a graph.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -70,7 +70,8 @@ pub fn bind_batch<'a>(
     }
     let pairs =
         || declared.iter().zip(found).flat_map(|((_, want), have)| want.shape.0.iter().zip(&have.shape.0));
-    let batch = pairs().find_map(|(want, have)| batch_from(*want, have.scale)).unwrap_or(1);
+    let lowest = pairs().filter(|(want, _)| want.known().is_none()).min_by_key(|(want, _)| want.power);
+    let batch = lowest.and_then(|(want, have)| want.batch_of(have.scale)).unwrap_or(1);
     for ((name, want), have) in declared.iter().zip(found) {
         let sizes_fit = want.rank() == have.rank()
             && want.shape.0.iter().zip(&have.shape.0).all(|(want, have)| want.at(batch) == have.scale);
@@ -84,10 +85,6 @@ pub fn bind_batch<'a>(
         }
     }
     Ok(batch)
-}
-
-fn batch_from(want: Extent, have: u64) -> Option<u64> {
-    (want.power == 1 && want.scale > 0).then(|| have / want.scale)
 }
 
 /// Runs a graph on inputs in declaration order.

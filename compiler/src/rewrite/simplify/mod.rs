@@ -12,7 +12,6 @@ mod scope;
 
 use super::cone::{Cone, Constants, Entry};
 use super::extract::{Extracted, TRANSCENDENTAL, extract, is_function};
-use super::prune::prune;
 use super::recipe::{Built, Recipe, shaped};
 use super::region::Region;
 use crate::CompileError;
@@ -220,8 +219,10 @@ impl Plan<'_> {
     fn rebuild(mut self) -> Result<(Simplified, bool), CompileError> {
         let graph = self.graph;
         let mut b = GraphBuilder::new();
+        b.reserve(graph.nodes().len());
         let live = graph.reachable(graph.outputs().iter().map(|(_, v)| *v));
         let mut values: HashMap<Value, Value> = HashMap::default();
+        values.reserve(graph.nodes().len());
         for (id, node) in graph.iter() {
             b.set_provenance(graph.provenance(id).clone());
             if let Op::Input(index) = node.op {
@@ -245,7 +246,7 @@ impl Plan<'_> {
             .map(|(name, v)| Ok((name.clone(), self.value(&mut b, &mut values, *v)?)))
             .collect();
         let outside = b.finish(outputs?);
-        let pruned = verified("simplify", prune(&outside, "simplify")?)?;
+        let pruned = verified("simplify", outside.pruned())?;
         let dropped = computed(&pruned) < computed(&outside);
         let scopes = self.solved.into_iter().map(|solved| solved.change).collect();
         Ok((Simplified { graph: pruned, scopes }, dropped))

@@ -54,6 +54,8 @@ struct Forming<'g> {
     around: Vec<bool>,
     /// Members that something without algebra reads.
     shown: Vec<bool>,
+    /// Nodes that are outputs.
+    output: Vec<bool>,
 }
 
 impl<'g> Forming<'g> {
@@ -61,9 +63,10 @@ impl<'g> Forming<'g> {
         let member: Vec<bool> =
             graph.iter().map(|(id, node)| !constants.contains(id) && is_member(graph, node)).collect();
         let none = vec![false; member.len()];
-        let users = graph.users();
-        let mut forming =
-            Forming { graph, users, constants, member, cut: none.clone(), around: none.clone(), shown: none };
+        let mut output = none.clone();
+        graph.outputs().iter().for_each(|(_, v)| output[v.node.0 as usize] = true);
+        let (users, cut, around) = (graph.users(), none.clone(), none.clone());
+        let mut forming = Forming { graph, users, constants, member, cut, around, shown: none, output };
         forming.find_cuts();
         forming.find_surroundings();
         forming
@@ -161,7 +164,7 @@ impl<'g> Forming<'g> {
         let outside = |id: &NodeId| {
             let place = id.0 as usize;
             let reads = |user: &NodeId| !self.member[user.0 as usize] || sets.peek(user.0 as usize) != own;
-            self.users[place].iter().any(reads) || self.graph.outputs().iter().any(|(_, v)| v.node == *id)
+            self.users[place].iter().any(reads) || self.output[place]
         };
         let roots = nodes.iter().filter(|id| outside(id)).map(|&node| Value { node, result: 0 }).collect();
         Some(Scope { roots, nodes, leaves })
@@ -227,9 +230,11 @@ impl Sets {
         x
     }
 
-    fn find(&mut self, x: usize) -> usize {
+    fn find(&mut self, mut x: usize) -> usize {
         let root = self.peek(x);
-        self.0[x] = root;
+        while self.0[x] != root {
+            x = std::mem::replace(&mut self.0[x], root);
+        }
         root
     }
 

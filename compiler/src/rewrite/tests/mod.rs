@@ -146,6 +146,16 @@ fn equal_regions_are_solved_alike() {
 }
 
 #[test]
+fn what_an_operand_says_already_vanishes() {
+    for (spelling, name) in
+        [("(abs (exp x))", "exp"), ("(abs (abs x))", "abs"), ("(relu (softplus x))", "softplus")]
+    {
+        assert_eq!(becomes(spelling), name, "{spelling}");
+    }
+    assert_eq!(becomes("(abs (tanh x))"), "tanh abs");
+}
+
+#[test]
 fn every_rule_is_what_it_claims() {
     for rule in RULES {
         let measured = check(rule).unwrap_or_else(|error| panic!("{error}"));

@@ -43,12 +43,19 @@ pub(super) fn mean(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Val
     b.div(total, n)
 }
 
-/// `sum(x * (1/n))`, which cannot overflow.
+/// `sum(x * (1/n))`, which cannot overflow; plus `0 * (1/n)` where n may be 0, so that a mean of
+/// nothing is NaN as in the decomposition.
 pub(super) fn mean_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
     let n = count(b, inputs[0], attrs);
     let share = b.recip(n);
     let t = b.mul(inputs[0], share);
-    b.sum(t, attrs.axes)
+    let sum = b.sum(t, attrs.axes);
+    if b.ty(inputs[0]).shape.extent_of(&attrs.axes).known().is_some_and(|n| n > 0) {
+        return sum;
+    }
+    let zero = b.number(share, 0.0);
+    let nothing = b.mul(zero, share);
+    b.add(sum, nothing)
 }
 
 pub(super) fn mean_vjp(
