@@ -6,10 +6,10 @@
 
 use super::activation::{self, Function};
 use super::cone::{Cone, Constants};
-use super::prune::prune;
 use super::reader::has_algebra;
 use super::statistic::{self, Proposal};
 use crate::CompileError;
+use crate::pipeline::verified;
 use evenkeel_ir::op::Composite;
 use evenkeel_ir::{Graph, GraphBuilder, Op, Value};
 use rustc_hash::FxHashMap as HashMap;
@@ -46,7 +46,7 @@ pub fn greedy(graph: &Graph) -> Result<Graph, CompileError> {
         }
     }
     let outputs: Vec<_> = graph.outputs().iter().map(|(name, v)| (name.clone(), values[v])).collect();
-    prune(&b.finish(outputs), "greedy")
+    verified("greedy", b.finish(outputs).pruned())
 }
 
 /// The named op whose definition this value is.
