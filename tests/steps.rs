@@ -4,7 +4,9 @@
 
 use crate::concurrency::Network;
 use crate::oracle::numbers;
+use evenkeel::host::host_target;
 use evenkeel::prelude::*;
+use evenkeel_compiler::{Options, compile};
 use std::process::{Command, Output};
 
 /// The line of `explain` that counts the steps.
@@ -110,4 +112,41 @@ fn the_environment_chooses_the_threads() {
     for wrong in ["0", "-1", "many", "100000"] {
         assert!(!child(wrong).status.success(), "EVENKEEL_THREADS={wrong}");
     }
+}
+
+/// `x + down(gelu(up(norm(x))))`
+#[derive(Clone, Parameters)]
+struct Block {
+    norm: LayerNorm,
+    up: Linear,
+    down: Linear,
+}
+
+impl Block {
+    fn new(rng: &mut Rng) -> Block {
+        Block { norm: LayerNorm::new(8), up: Linear::new(rng, 8, 32), down: Linear::new(rng, 32, 8) }
+    }
+
+    fn forward(&self, x: Var) -> Var {
+        x + self.down.forward(self.up.forward(self.norm.forward(x)).gelu())
+    }
+}
+
+/// Launches of kernels, and pieces of code, of the training step of so many blocks.
+fn kernels_and_codes(blocks: usize) -> (usize, usize) {
+    let rng = &mut Rng::seed(0);
+    let model: Vec<Block> = (0..blocks).map(|_| Block::new(rng)).collect();
+    let loss = |m: &Vec<Block>, x: Var| m.iter().fold(x, |x, block| block.forward(x)).square().sum_all();
+    let step = train_step(model, AdamW::new(1e-3), loss).device(Device::Interp);
+    let step = step.compile(&numbers(&[4, 8], 1)).unwrap();
+    let compiled = compile(step.graph(), &host_target(1), &Options::default()).unwrap();
+    (compiled.report.kernels.len(), compiled.program.codes.len())
+}
+
+#[test]
+fn equal_blocks_share_their_code() {
+    let (one, four, twelve) = (kernels_and_codes(1), kernels_and_codes(4), kernels_and_codes(12));
+    let per_block = (twelve.0 - four.0) / 8;
+    assert!(per_block >= 10 && twelve.0 - four.0 == 8 * per_block, "{four:?} {twelve:?}");
+    assert!(four.1 <= one.1 + 8 && twelve.1 <= four.1 + 1, "{one:?} {four:?} {twelve:?}");
 }

@@ -169,7 +169,8 @@ impl<M: Parameters, L: Tree<Leaf = usize>> Jit<M, L> {
         Ok(self.run_tapped(arguments)?.0)
     }
 
-    /// As [`run`](Jit::run), with the values of [`Var::tap`] by name.
+    /// As [`run`](Jit::run), with the values of [`Var::tap`] by name; a name that the closure uses
+    /// again ends in `.1`, `.2`, ...
     ///
     /// # Errors
     /// As [`run`](Jit::run).
