@@ -8,9 +8,11 @@ mod activation;
 pub mod check;
 mod cone;
 mod constants;
+mod details;
 mod extract;
 mod language;
 mod movement;
+mod near;
 pub mod normal;
 mod prune;
 mod reader;
@@ -22,8 +24,12 @@ pub mod rules;
 mod simplify;
 mod spelling;
 mod statistic;
+mod tally;
 #[cfg(test)]
 mod tests;
 
-pub use recognize::{Found, Recognized, recognize};
-pub use simplify::{Change, Simplified, simplify};
+pub use details::Details;
+pub use near::NearMiss;
+pub use recognize::{Found, Recognized, recognize, recognize_explained};
+pub use simplify::{Change, Kept, Simplified, simplify, simplify_explained};
+pub use tally::Tally;
