@@ -205,10 +205,94 @@ fn threads_of_the_environment() {
 #[test]
 fn explain_after_every_stage() {
     let folder = norm("explain");
-    let stages = ["trace", "recognize", "grad", "expand", "fuse", "lower"];
+    let stages =
+        ["trace", "recognize", "fold", "grad", "rewrite", "expand", "fuse", "schedule", "lower", "plan"];
     let lines: Vec<String> = stages.iter().map(|stage| format!("explain norm.ek --after {stage}")).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).chain(["explain norm.ek --grad"]).collect();
     insta::assert_snapshot!(folder.runs(&lines));
+}
+
+#[test]
+fn explain_after_emit_tells_code_sizes() {
+    let text = norm("emit").run("explain norm.ek --after emit");
+    let size =
+        text.split_once("g0_relu: ").and_then(|(_, rest)| rest.split_once(" bytes of code")).unwrap().0;
+    assert!(size.parse::<usize>().unwrap() > 64, "{text}");
+}
+
+/// Graphs whose explanations are snapshots: a name, arguments, the text.
+const EXPLAINED: [(&str, &str, &str); 5] = [
+    (
+        "layer_norm",
+        "",
+        "x = input f32[N,64]\ng = input f32[64]\nb = input f32[64]\nm = mean @1 x\nd = sub x m\n\
+      v = mean @1 (square d)\ns = sqrt (add v 1e-5)\ny = add (mul (div d s) g) b\nreturn y\n",
+    ),
+    (
+        "evo_norm",
+        " --grad",
+        "x = input f32[N,8,4,4]\nv = input f32[1,8,1,1]\ng = input f32[1,8,1,1]\n\
+      b = input f32[1,8,1,1]\nm = mean @1,2,3 x\nd = sub x m\ns = sqrt (add (mean @1,2,3 (mul d d)) 1e-5)\n\
+      y = add (mul (div (mul x (sigmoid (mul x v))) s) g) b\nreturn y\n",
+    ),
+    (
+        "near_misses",
+        "",
+        "x = input f32[N,64]\nm = mean @1 x\nd = sub x m\nv = mean @1 (square d)\n\
+      outside = div d (add (sqrt v) 1e-5)\nadded = mul d (add (rsqrt (add v 1e-5)) 1e-6)\n\
+      unbiased = div d (sqrt (add (div (sum @1 (square d)) 63.0) 1e-5))\n\
+      divisor = div d (sqrt (add (div (sum @1 (square d)) 62.0) 1e-5))\n\
+      gelu = mul x (sigmoid (mul x 1.70))\ne = exp x\nsoftmax = div e (add (sum @1 e) 1e-6)\n\
+      plain = max (mul x 1.5) 0.25\nreturn outside, added, unbiased, divisor, gelu, softmax, plain\n",
+    ),
+    (
+        "rules",
+        "",
+        "x = input f32[N,64]\nw = input f32[8,64]\nh = dot @1 @1 x w\nm = mean @1 h\nd = sub h m\n\
+      v = mean @1 (square d)\ns = sqrt (add (max v 0.0) 1e-5)\na = select (gt h 0.0) h 0.0\n\
+      return y=div d s, a=a\n",
+    ),
+    (
+        "fold",
+        " --parameters g,w,u",
+        "x = input f32[N,6]\ng = input f32[6]\nw = input f32[4,6]\nu = input f32[6,6]\n\
+      n = rms_norm @1 eps=1e-6 x g\nk = rms_norm @1 eps=1e-6 (dot @1 @1 x u) g\n\
+      return y=dot @1 @1 n w, z=dot @1 @1 k w, k=tanh k\n",
+    ),
+];
+
+#[test]
+fn explanations_are_readable_and_the_same_each_time() {
+    for (name, arguments, text) in EXPLAINED {
+        let folder = Folder::new(&format!("explained-{name}"));
+        folder.file(&format!("{name}.ek"), text);
+        let shown = folder.run(&format!("explain {name}.ek{arguments}"));
+        assert_eq!(shown, folder.run(&format!("explain {name}.ek{arguments}")), "{name}");
+        insta::assert_snapshot!(format!("explained_{name}"), shown);
+    }
+}
+
+#[test]
+fn near_misses_name_the_constant_that_differs() {
+    let folder = Folder::new("near");
+    folder.file("gelu.ek", "x = input f32[N,8]\nreturn y=mul x (sigmoid (mul x 1.70))\n");
+    let missed = folder.run("explain gelu.ek");
+    assert!(missed.contains("almost quick_gelu at gelu.ek:2:10: constant 1.7 of mul"), "{missed}");
+    folder.file("gelu.ek", "x = input f32[N,8]\nreturn y=mul x (sigmoid (mul x 1.702))\n");
+    assert!(!folder.run("explain gelu.ek").contains("almost"), "it is one");
+}
+
+#[test]
+fn dot_prints_the_graph_before_and_after() {
+    let text = norm("dot").run("explain norm.ek --dot");
+    let (before, after) = text.split_once("digraph \"after\"").unwrap();
+    assert!(
+        before.contains("label=\"mean\\nf32[N,1]\\nnorm.ek:4:5\"") && !before.contains("center"),
+        "{text}"
+    );
+    assert!(after.contains("center") && after.contains("label=\"y\""), "{text}");
+    let edges = |text: &str| text.lines().filter(|line| line.contains(" -> ")).count();
+    assert_eq!((edges(before), edges(after)), (7, 5), "{text}");
 }
 
 #[test]
@@ -283,7 +367,7 @@ fn vectors_are_played() {
 /// The output of `train` without the compiler's report, which `explain` shows, and the accuracy's digits.
 fn without_report(text: &str) -> String {
     let report = |line: &&str| {
-        let of_report = ["  ", "recognized:", "steps:", "bytes of", "not fused:"];
+        let of_report = ["  ", "recognized:", "steps:", "bytes of", "not fused:", "cost,", "region "];
         !of_report.iter().any(|head| line.starts_with(head))
     };
     let line = |line: &str| match line.strip_prefix("test accuracy: 0.") {

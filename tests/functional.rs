@@ -209,3 +209,15 @@ fn a_tap_that_nothing_returns_is_a_fault() {
     let tapped = |_: &(), x: Var| custom_vjp(&[x], |x| (x[0] * 2.0, vec![]), |_, g| vec![g]).tap("y");
     assert_eq!(jit((), tapped).compile(&x).unwrap().run_tapped(&x).unwrap().1["y"].to_f64s(), [2.0, 4.0]);
 }
+
+#[test]
+fn explain_shows_regions_and_near_misses_and_compiling_looks_for_neither() {
+    let f = |_: &(), x: Var| (x * (1.7 * x).sigmoid(), (x - x.mean(-1)) / (x.var(-1) + 1e-5).sqrt());
+    let compiled = jit((), f).compile(&Tensor::full(&[2, 8], 1f32)).unwrap();
+    let text = compiled.explain();
+    assert!(text.contains("almost quick_gelu at tests/functional.rs:"), "{text}");
+    assert!(text.contains("(standardize @1 input.0 eps=1e-5)"), "{text}");
+    let report = compiled.report().unwrap();
+    assert!(report.nearly_recognized.is_empty() && report.kept.is_empty());
+    assert!(report.recognized.iter().all(|entry| entry.lines().count() == 1), "{report}");
+}

@@ -6,8 +6,8 @@ use crate::error::CompileError;
 use crate::expand::expand;
 use crate::fuse::{Class, Fusion, fuse, taps};
 use crate::plan::{Plan, Planned, plan};
-use crate::report::{Bytes, KernelReport, Report};
-use crate::rewrite::{Simplified, simplify};
+use crate::report::{Amount, KernelReport, Report};
+use crate::rewrite::{Simplified, Tally, simplify};
 use crate::schedule::schedule;
 use evenkeel_ir::kernel::{Kernel, Role};
 use evenkeel_ir::program::{Buffer, Code, Program, Step};
@@ -65,12 +65,32 @@ pub fn compile(graph: &Graph, target: &Target, options: &Options) -> Result<Comp
     clock.stage("emit");
     let unfused_bytes = unfused_bytes(&expanded, &fusion);
     let simplified = rewritten.scopes.iter().map(ToString::to_string).collect();
-    Ok(Compiled { program, report: Report { stages: clock.stages, simplified, unfused_bytes, ..report } })
+    let costs = vec![
+        ("named ops and gradients, op by op", Tally::op_by_op(graph)),
+        ("program", program_cost(&program, &report, &rewritten.graph)),
+    ];
+    Ok(Compiled {
+        program,
+        report: Report { stages: clock.stages, simplified, unfused_bytes, costs, ..report },
+    })
+}
+
+/// What the steps of a program cost, whose values are those of a graph.
+fn program_cost(program: &Program, report: &Report, graph: &Graph) -> Tally {
+    let phases = report.kernels.iter().map(|kernel| kernel.phases).sum::<u32>();
+    let others = program.steps.len() - report.kernels.iter().filter(|k| k.epilogue_of.is_none()).count();
+    let mut tally = Tally { phases: phases + others as u32, ..Tally::arithmetic(graph) };
+    tally.launches = program.steps.len() as u32;
+    for buffer in program.steps.iter().flat_map(Step::buffers) {
+        let Buffer { elements, dtype, .. } = &program.buffers[buffer.0 as usize];
+        tally.bytes.add(elements.times(Extent::fixed(dtype.size() as u64)));
+    }
+    tally
 }
 
 /// Bytes of the operands and results of every op that is part of a kernel.
-fn unfused_bytes(graph: &Graph, fusion: &Fusion) -> Bytes {
-    let mut bytes = Bytes::default();
+fn unfused_bytes(graph: &Graph, fusion: &Fusion) -> Amount {
+    let mut bytes = Amount::default();
     for (id, node) in graph.iter().filter(|(id, _)| fusion.group_of[id.0 as usize].is_some()) {
         let uniform = |v: &Value| fusion.classes[v.node.0 as usize] == Class::Uniform;
         if !uniform(&Value { node: id, result: 0 }) {
@@ -231,8 +251,8 @@ fn attach(
 }
 
 /// Bytes of the buffers of every kernel of the plan, whose launches still have its place as code.
-fn kernel_bytes(program: &Program, kernels: usize) -> Vec<Bytes> {
-    let mut bytes = vec![Bytes::default(); kernels];
+fn kernel_bytes(program: &Program, kernels: usize) -> Vec<Amount> {
+    let mut bytes = vec![Amount::default(); kernels];
     for step in &program.steps {
         let (Step::Kernel(launch) | Step::Product { epilogue: Some(launch), .. }) = step else { continue };
         for id in &launch.buffers {
@@ -255,7 +275,7 @@ fn describe(planned: &Planned, code_bytes: usize) -> KernelReport {
         phases: kernel.phases(),
         reads: role(|r| matches!(r, Role::Input | Role::InOut)),
         writes: role(|r| r != Role::Input),
-        bytes: Bytes::default(),
+        bytes: Amount::default(),
         ops: planned.ops.clone(),
         epilogue_of: planned.epilogue_of.clone(),
         code_bytes,

@@ -1,24 +1,26 @@
 //! What a compilation did, for `explain` and `bench`.
 
-use evenkeel_ir::Extent;
+use crate::error::CompileError;
+use crate::rewrite::{Change, Found, Kept, NearMiss, Recognized, Tally, simplify_explained};
+use evenkeel_ir::{Extent, Graph};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// A number of bytes that may depend on the batch size: a polynomial in `N`.
+/// A number, of bytes or flops, that may depend on the batch size: a polynomial in `N`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bytes(BTreeMap<u8, u64>);
+pub struct Amount(BTreeMap<u8, u64>);
 
-impl Bytes {
-    /// Adds the bytes of one more tensor.
+impl Amount {
+    /// Adds one more.
     pub fn add(&mut self, extent: Extent) {
         if extent.scale > 0 {
             *self.0.entry(extent.power).or_default() += extent.scale;
         }
     }
 
-    /// Adds as many bytes.
-    pub fn extend(&mut self, other: &Bytes) {
+    /// Adds as many.
+    pub fn extend(&mut self, other: &Amount) {
         other.0.iter().for_each(|(&power, &scale)| self.add(Extent { scale, power }));
     }
 
@@ -28,7 +30,7 @@ impl Bytes {
     }
 }
 
-impl fmt::Display for Bytes {
+impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let term = |(power, scale): (&u8, &u64)| match power {
             0 => scale.to_string(),
@@ -54,7 +56,7 @@ pub struct KernelReport {
     /// Buffers that it writes.
     pub writes: usize,
     /// Bytes of those buffers.
-    pub bytes: Bytes,
+    pub bytes: Amount,
     /// Names of the fused ops.
     pub ops: Vec<String>,
     /// The product on whose panels it runs.
@@ -70,20 +72,26 @@ pub struct KernelReport {
 pub struct Report {
     /// Time per stage, in order.
     pub stages: Vec<(&'static str, Duration)>,
-    /// What was recognized, one line each.
+    /// What was recognized: a line each, and lines of details where those were asked for.
     pub recognized: Vec<String>,
+    /// Spellings that are almost named ops and what differs, where that was asked for.
+    pub nearly_recognized: Vec<String>,
     /// Folds that were asked for and happened, one line each.
     pub folded: Vec<String>,
     /// Folds that nearly matched, and which side condition failed.
     pub not_folded: Vec<String>,
     /// What normalization makes of parameters.
     pub lints: Vec<String>,
-    /// Scopes that became cheaper, one line each.
+    /// Scopes that became cheaper: a line each, and lines of details where those were asked for.
     pub simplified: Vec<String>,
+    /// Scopes that stay as they are, where that was asked for.
+    pub kept: Vec<String>,
+    /// Cost of the graph as it is before each change, and of the program.
+    pub costs: Vec<(&'static str, Tally)>,
     /// The kernels, in order of launch.
     pub kernels: Vec<KernelReport>,
     /// Bytes that the kernels' ops would read and write one by one.
-    pub unfused_bytes: Bytes,
+    pub unfused_bytes: Amount,
     /// Number of matrix products.
     pub products: usize,
     /// Number of combine steps.
@@ -101,8 +109,8 @@ impl Report {
     }
 
     /// Bytes that the kernels read and write.
-    pub fn bytes(&self) -> Bytes {
-        let mut sum = Bytes::default();
+    pub fn bytes(&self) -> Amount {
+        let mut sum = Amount::default();
         self.kernels.iter().for_each(|kernel| sum.extend(&kernel.bytes));
         sum
     }
@@ -115,6 +123,24 @@ impl Report {
 }
 
 impl Report {
+    /// The report with details of every scope of `graph`, which was compiled.
+    ///
+    /// # Errors
+    /// Bugs of the rewriter.
+    pub fn explained(&self, graph: &Graph) -> Result<Report, CompileError> {
+        let rewritten = simplify_explained(graph)?;
+        let simplified = rewritten.scopes.iter().map(Change::to_string).collect();
+        let kept = rewritten.kept.iter().map(Kept::to_string).collect();
+        Ok(Report { simplified, kept, ..self.clone() })
+    }
+
+    /// Adds what recognition made of the graph that the user wrote.
+    pub fn recognize(&mut self, written: &Graph, recognized: &Recognized) {
+        self.costs.insert(0, ("as written, op by op", Tally::op_by_op(written)));
+        self.recognized = recognized.found.iter().map(Found::to_string).collect();
+        self.nearly_recognized = recognized.nearly.iter().map(NearMiss::to_string).collect();
+    }
+
     /// The report without the kernels.
     pub fn brief(&self) -> impl fmt::Display {
         fmt::from_fn(|f| {
@@ -126,6 +152,7 @@ impl Report {
 
     fn write_rewrites(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_list(f, "recognized", &self.recognized)?;
+        write_list(f, "nearly recognized", &self.nearly_recognized)?;
         write_list(f, "simplified", &self.simplified)?;
         write_list(f, "folded", &self.folded)?;
         write_list(f, "not folded", &self.not_folded)?;
@@ -146,12 +173,34 @@ impl Report {
     }
 }
 
-/// A title and one line per entry; nothing for no entries.
-fn write_list(f: &mut fmt::Formatter<'_>, title: &str, lines: &[String]) -> fmt::Result {
-    if !lines.is_empty() {
+/// A title and the first line of every entry; nothing for no entries.
+fn write_list(f: &mut fmt::Formatter<'_>, title: &str, entries: &[String]) -> fmt::Result {
+    if !entries.is_empty() {
         writeln!(f, "{title}:")?;
     }
-    lines.iter().try_for_each(|line| writeln!(f, "  {line}"))
+    entries.iter().try_for_each(|entry| writeln!(f, "  {}", entry.lines().next().unwrap_or_default()))
+}
+
+impl Report {
+    /// Every region with details in full, those with equal details once.
+    fn write_regions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stages =
+            [("recognized", &self.recognized), ("simplified", &self.simplified), ("kept", &self.kept)];
+        let entries = stages.iter().flat_map(|(stage, entries)| entries.iter().map(move |e| (stage, e)));
+        let mut known: BTreeMap<String, usize> = BTreeMap::new();
+        for (number, (stage, entry)) in entries.filter(|(_, e)| e.lines().count() > 1).enumerate() {
+            let mut lines = entry.lines();
+            writeln!(f, "region {number}, {stage}: {}", lines.next().unwrap_or_default())?;
+            let own: Vec<&str> = lines.clone().skip_while(|line| !line.starts_with("before")).collect();
+            let first = *known.entry(own.join("\n")).or_insert(number);
+            if first != number && !own.is_empty() {
+                writeln!(f, "  as region {first}")?;
+                continue;
+            }
+            lines.try_for_each(|line| writeln!(f, "  {line}"))?;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for KernelReport {
@@ -171,6 +220,8 @@ impl fmt::Display for Report {
         self.write_rewrites(f)?;
         self.write_totals(f)?;
         self.kernels.iter().try_for_each(|kernel| writeln!(f, "  {kernel}"))?;
-        write_list(f, "not fused", &self.refusals)
+        write_list(f, "not fused", &self.refusals)?;
+        self.costs.iter().try_for_each(|(what, cost)| writeln!(f, "cost, {what}: {cost}"))?;
+        self.write_regions(f)
     }
 }

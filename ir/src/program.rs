@@ -188,6 +188,23 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// The buffers that it reads and writes.
+    pub fn buffers(&self) -> Vec<BufferId> {
+        match self {
+            Step::Kernel(launch) => launch.buffers.to_vec(),
+            Step::Product { product, epilogue } => {
+                let own = [product.lhs.buffer, product.rhs.buffer, product.out.buffer];
+                let after = epilogue.iter().flat_map(|launch| &launch.buffers).copied();
+                own.into_iter().chain(after).collect()
+            }
+            Step::Combine { parts, .. } => parts.iter().flat_map(|part| [part.partials, part.out]).collect(),
+            Step::Copy { from, to } => vec![*from, *to],
+            Step::Zero { buffer } => vec![*buffer],
+        }
+    }
+}
+
 /// A named input or output of a program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Port {

@@ -5,9 +5,12 @@ use crate::host::host_target;
 use evenkeel_compiler::expand::expand;
 use evenkeel_compiler::fold::{Fold, Folded, Outcome, Refused, fold};
 use evenkeel_compiler::fuse::fuse;
-use evenkeel_compiler::rewrite::{Found, recognize, simplify};
-use evenkeel_compiler::{Options, compile};
-use evenkeel_ir::Graph;
+use evenkeel_compiler::plan::{Plan, plan};
+use evenkeel_compiler::rewrite::{recognize, recognize_explained, simplify};
+use evenkeel_compiler::schedule::schedule;
+use evenkeel_compiler::{Options, Report, compile};
+use evenkeel_ir::program::Code;
+use evenkeel_ir::{Graph, Kernel};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -26,9 +29,12 @@ pub(super) struct Args {
     /// Inputs that are parameters: normalizations are folded into them
     #[arg(long, value_name = "INPUT,..", value_delimiter = ',')]
     parameters: Vec<String>,
+    /// Print the graph as written and as rewritten in the language of Graphviz
+    #[arg(long, conflicts_with = "after")]
+    dot: bool,
 }
 
-/// Stages whose value can be printed.
+/// Stages whose value can be printed, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Stage {
     /// The graph as written
@@ -45,40 +51,105 @@ enum Stage {
     Expand,
     /// Which ops share a kernel, which values are stored
     Fuse,
+    /// How each kernel is looped
+    Schedule,
     /// The kernels
     Lower,
+    /// Steps, buffers and the arena
+    Plan,
+    /// Bytes of machine code of each kernel
+    Emit,
+}
+
+/// The graphs of a file on its way to the compiler.
+struct Graphs {
+    written: Graph,
+    recognized: Graph,
+    folded: Outcome,
+    /// What is compiled.
+    last: Graph,
+}
+
+impl Graphs {
+    fn of(args: &Args) -> Result<Graphs, Failure> {
+        let written = input::graph(&args.file)?;
+        let recognized = recognize(&written)?.graph;
+        let folded = folded(&recognized, &args.parameters)?;
+        let gradients = args.grad || args.after == Some(Stage::Grad);
+        let last = input::with_gradients(folded.graph.clone(), gradients)?;
+        Ok(Graphs { written, recognized, folded, last })
+    }
+
+    fn rewritten(&self) -> Result<Graph, Failure> {
+        Ok(simplify(&self.last)?.graph)
+    }
+
+    fn planned(&self) -> Result<Plan, Failure> {
+        let expanded = expand(&self.rewritten()?);
+        Ok(plan(&expanded, &fuse(&expanded, true), &[]))
+    }
+
+    /// The value after a stage.
+    fn after(&self, stage: Stage) -> Result<String, Failure> {
+        Ok(match stage {
+            Stage::Trace => self.written.to_string(),
+            Stage::Recognize => self.recognized.to_string(),
+            Stage::Fold => self.folded.graph.to_string(),
+            Stage::Grad => self.last.to_string(),
+            Stage::Rewrite => self.rewritten()?.to_string(),
+            Stage::Expand => expand(&self.rewritten()?).to_string(),
+            Stage::Fuse => {
+                let expanded = expand(&self.rewritten()?);
+                fuse(&expanded, true).describe(&expanded)
+            }
+            Stage::Schedule => {
+                let vector_bytes = host_target(1).vector_bytes;
+                let line = |kernel: &Kernel| format!("{}: {}\n", kernel.name, schedule(kernel, vector_bytes));
+                self.planned()?.kernels.iter().map(|planned| line(&planned.kernel)).collect()
+            }
+            Stage::Lower => {
+                self.planned()?.kernels.iter().map(|planned| format!("{}\n", planned.kernel)).collect()
+            }
+            Stage::Plan => self.planned()?.to_string(),
+            Stage::Emit => {
+                let program = compile(&self.last, &host_target(1), &Options::default())?.program;
+                let line = |code: &Code| {
+                    format!(
+                        "{}: {} bytes of code, {} of scratch\n",
+                        code.name,
+                        code.bytes.len(),
+                        code.scratch
+                    )
+                };
+                program.codes.iter().map(line).collect()
+            }
+        })
+    }
+
+    /// What the compiler makes of it.
+    fn report(&self) -> Result<Report, Failure> {
+        let compiled = compile(&self.last, &host_target(1), &Options::default())?;
+        let mut report = compiled.report.explained(&self.last)?;
+        report.recognize(&self.written, &recognize_explained(&self.written)?);
+        report.folded = self.folded.folded.iter().map(Folded::to_string).collect();
+        report.not_folded = self.folded.refused.iter().map(Refused::to_string).collect();
+        Ok(report)
+    }
+
+    /// The graph before and after as Graphviz.
+    fn dot(&self) -> Result<String, Failure> {
+        Ok(self.written.to_dot("before") + &self.rewritten()?.to_dot("after"))
+    }
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
-    let written = input::graph(&args.file)?;
-    let recognized = recognize(&written)?;
-    let gradients = args.grad || args.after == Some(Stage::Grad);
-    let folded = folded(&recognized.graph, &args.parameters)?;
-    let graph = input::with_gradients(folded.graph.clone(), gradients)?;
-    match args.after {
-        Some(Stage::Trace) => write!(out, "{written}")?,
-        Some(Stage::Recognize) => write!(out, "{}", recognized.graph)?,
-        Some(Stage::Fold) => write!(out, "{}", folded.graph)?,
-        Some(Stage::Grad) => write!(out, "{graph}")?,
-        Some(Stage::Rewrite) => write!(out, "{}", simplify(&graph)?.graph)?,
-        Some(Stage::Expand) => write!(out, "{}", expand(&simplify(&graph)?.graph))?,
-        Some(Stage::Fuse) => {
-            let expanded = expand(&simplify(&graph)?.graph);
-            write!(out, "{}", fuse(&expanded, true).describe(&expanded))?;
-        }
-        Some(Stage::Lower) => {
-            let compiled = compile(&graph, &host_target(1), &Options::default())?;
-            compiled.report.kernels.iter().try_for_each(|kernel| writeln!(out, "{}", kernel.listing))?;
-        }
-        None => {
-            let mut report = compile(&graph, &host_target(1), &Options::default())?.report;
-            report.recognized = recognized.found.iter().map(Found::to_string).collect();
-            report.folded = folded.folded.iter().map(Folded::to_string).collect();
-            report.not_folded = folded.refused.iter().map(Refused::to_string).collect();
-            write!(out, "{report}")?;
-        }
-    }
-    Ok(())
+    let graphs = Graphs::of(args)?;
+    let text = match args.after {
+        Some(stage) => graphs.after(stage)?,
+        None if args.dot => graphs.dot()?,
+        None => graphs.report()?.to_string(),
+    };
+    Ok(write!(out, "{text}")?)
 }
 
 /// The graph after folds into the inputs with these names; without names nothing is folded.
@@ -102,7 +173,7 @@ mod tests {
         let file = std::env::temp_dir().join(name);
         std::fs::write(&file, text).unwrap();
         let parameters = parameters.iter().map(|name| (*name).to_string()).collect();
-        let args = Args { file: file.clone(), after, grad: false, parameters };
+        let args = Args { file: file.clone(), after, grad: false, parameters, dot: false };
         let mut out = Vec::new();
         let ran = run(&args, &mut out);
         std::fs::remove_file(file).unwrap();

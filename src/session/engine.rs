@@ -11,7 +11,6 @@ use crate::error::Error;
 use evenkeel_ir::eval::{check_memory, eval_at};
 use evenkeel_ir::{EvalError, Graph, Literal, TensorType, bind_batch};
 use evenkeel_runtime::{Argument, Tensor};
-use std::fmt;
 
 /// How to compile.
 #[derive(Clone, Debug, Default)]
@@ -59,23 +58,22 @@ impl Engine {
         }
     }
 
+    /// What became of the graph, which was compiled.
+    pub(crate) fn explain(&self, graph: &Graph) -> String {
+        match self {
+            Engine::Interp(interp) => {
+                format!("interpreter: {} nodes, one by one, in f64\n", interp.graph.nodes().len())
+            }
+            Engine::Cpu(native) => native.explain(graph),
+        }
+    }
+
     /// Runs on arguments in input order. Outputs that replace inputs are written into them; the
     /// others go to `outputs`, in order.
     pub(crate) fn run(&self, arguments: &mut [Argument<'_>], outputs: &mut Vec<Tensor>) -> Result<(), Error> {
         match self {
             Engine::Interp(interp) => interp.run(arguments, outputs),
             Engine::Cpu(native) => native.run(arguments, outputs),
-        }
-    }
-}
-
-impl fmt::Display for Engine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Engine::Interp(interp) => {
-                writeln!(f, "interpreter: {} nodes, one by one, in f64", interp.graph.nodes().len())
-            }
-            Engine::Cpu(native) => write!(f, "{native}"),
         }
     }
 }

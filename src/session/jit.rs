@@ -213,7 +213,7 @@ impl<M: Parameters, L: Tree<Leaf = usize>> Jit<M, L> {
 
     /// What the compiler made of the closure.
     pub fn explain(&self) -> String {
-        self.engine.to_string()
+        self.engine.explain(&self.graph)
     }
 
     /// What the compiler did, with times per stage; nothing for the interpreter.

@@ -8,12 +8,12 @@ use crate::host::host_target;
 use evenkeel_compiler::{Options, Report, compile};
 use evenkeel_ir::Graph;
 use evenkeel_runtime::{Argument, Executable, Gang, Tensor};
-use std::fmt;
 
 /// A graph as machine code.
 pub(crate) struct Native {
     executable: Executable,
     report: Report,
+    origin: Origin,
 }
 
 impl Native {
@@ -30,7 +30,7 @@ impl Native {
         let mut compiled = compile(graph, &host_target(threads), &options)?;
         origin.complete(&mut compiled.report);
         let executable = Executable::load(compiled.program, threads)?;
-        Ok(Native { executable, report: compiled.report })
+        Ok(Native { executable, report: compiled.report, origin: origin.clone() })
     }
 
     pub(crate) fn report(&self) -> &Report {
@@ -40,10 +40,10 @@ impl Native {
     pub(crate) fn run(&self, arguments: &mut [Argument<'_>], outputs: &mut Vec<Tensor>) -> Result<(), Error> {
         Ok(self.executable.run(arguments, outputs)?)
     }
-}
 
-impl fmt::Display for Native {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.report.fmt(f)
+    /// What the compiler made of the graph, region by region.
+    pub(crate) fn explain(&self, graph: &Graph) -> String {
+        // rewriting that has succeeded before succeeds again
+        self.origin.explain(&self.report, graph).unwrap_or_else(|_| self.report.clone()).to_string()
     }
 }

@@ -5,13 +5,15 @@ use crate::error::Error;
 use evenkeel_compiler::Report;
 use evenkeel_compiler::fold::lint::{Lint, lint};
 use evenkeel_compiler::fold::{Fold, Folded, Refused, fold};
-use evenkeel_compiler::rewrite::{Found, recognize};
+use evenkeel_compiler::rewrite::{Found, recognize, recognize_explained};
 use evenkeel_ir::Graph;
 use std::time::{Duration, Instant};
 
 /// The history of a graph, for reports.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origin {
+    /// The graph as it was traced.
+    written: Option<Graph>,
     found: Vec<Found>,
     pub(super) folded: Vec<Folded>,
     pub(super) refused: Vec<Refused>,
@@ -37,6 +39,7 @@ impl Origin {
     pub(crate) fn recognize(&mut self, graph: &Graph) -> Result<Graph, Error> {
         let recognized = self.stage("recognize", || recognize(graph))?;
         self.found.extend(recognized.found);
+        self.written = Some(graph.clone());
         Ok(recognized.graph)
     }
 
@@ -56,6 +59,15 @@ impl Origin {
     pub(crate) fn lint(&mut self, loss: &Graph, parameters: &[usize], decay: bool) {
         let lints = self.stage("lint", || lint(loss, parameters, decay));
         self.lints.extend(lints);
+    }
+
+    /// The report of a compilation of `graph` with details of its regions.
+    pub(crate) fn explain(&self, report: &Report, graph: &Graph) -> Result<Report, Error> {
+        let mut explained = report.explained(graph)?;
+        if let Some(written) = &self.written {
+            explained.recognize(written, &recognize_explained(written)?);
+        }
+        Ok(explained)
     }
 
     /// The report of a compilation with this history before it.

@@ -168,7 +168,7 @@ impl<M: Parameters> Step<M> {
 
     /// What the compiler made of the step.
     pub fn explain(&self) -> String {
-        self.engine.to_string()
+        self.engine.explain(&self.source.graph)
     }
 
     /// What the compiler did, with times per stage; nothing for the interpreter.

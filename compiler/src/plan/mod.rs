@@ -5,6 +5,7 @@
 //! input in place comes after every other reader of that input.
 
 mod buffers;
+mod describe;
 mod epilogue;
 mod order;
 mod units;

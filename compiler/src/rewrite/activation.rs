@@ -11,6 +11,7 @@ use egg::Id;
 use evenkeel_ir::op::{Binary, Real, Unary};
 use evenkeel_ir::{DType, Graph, GraphBuilder, NodeId, Op, TensorType, Value};
 use rustc_hash::FxHashMap as HashMap;
+use std::fmt;
 
 /// Where spellings are compared with rows before the exact comparison.
 const SAMPLES: [f64; 6] = [-7.3, -2.6, -0.6, 0.45, 1.9, 6.7];
@@ -116,6 +117,34 @@ fn numbers(graph: &Graph, nodes: &[NodeId]) -> Vec<f64> {
     all
 }
 
+/// Values of the last of some nodes at the samples of `x`, with another value of one constant.
+pub(crate) fn samples(
+    graph: &Graph,
+    between: &[NodeId],
+    x: Value,
+    exchange: Option<(NodeId, f64)>,
+) -> Option<Vec<f64>> {
+    let at = |at: &f64| {
+        let mut known: HashMap<NodeId, f64> = exchange.into_iter().chain([(x.node, *at)]).collect();
+        between.iter().map(|id| value_of(graph, &mut known, *id)).last()?
+    };
+    SAMPLES.iter().map(at).collect()
+}
+
+/// Named functions without constants of a spelling.
+pub(crate) fn named_rows() -> impl Iterator<Item = Function> {
+    rows().map(Function::Row)
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Function::Row(op) | Function::Scaled { row: op, .. } => f.write_str(op.name()),
+            Function::Leaky(slope) => write!(f, "leaky_relu of slope {:?}", slope.get()),
+        }
+    }
+}
+
 impl Function {
     fn value(self, x: f64) -> f64 {
         match self {
@@ -123,6 +152,17 @@ impl Function {
             Function::Scaled { row, scale, factor, .. } => factor.get() * (row.def().eval)(scale.get() * x),
             Function::Leaky(slope) => (Binary::LeakyRelu.def().eval)(x, slope.get()),
         }
+    }
+
+    /// Its values where spellings are compared.
+    pub(crate) fn samples(self) -> Vec<f64> {
+        SAMPLES.iter().map(|x| self.value(*x)).collect()
+    }
+
+    /// True where one of some nodes is this row.
+    pub(crate) fn is_among(self, graph: &Graph, nodes: &[NodeId]) -> bool {
+        let is_it = |id: &NodeId| matches!(self, Function::Row(row) if graph.node(*id).op == Op::Unary(row));
+        nodes.iter().any(is_it)
     }
 
     fn is_near(self, values: &[f64]) -> bool {
@@ -180,7 +220,7 @@ impl Function {
     }
 
     /// Constants of its definition.
-    fn numbers(self, dtype: DType) -> Vec<f64> {
+    pub(crate) fn numbers(self, dtype: DType) -> Vec<f64> {
         let (Function::Row(op) | Function::Scaled { row: op, .. }) = self else { return Vec::new() };
         let Some(definition) = op.def().definition else { return Vec::new() };
         let mut b = GraphBuilder::new();

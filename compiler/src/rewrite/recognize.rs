@@ -9,10 +9,12 @@
 
 use super::activation;
 use super::cone::{Cone, Constants, Cut, Entry};
+use super::details::{Details, Words, distinct};
 use super::extract::{Extracted, PerElement, extract};
 use super::fixed::as_fixed_norm;
 use super::language::{Head, Settings};
 use super::movement::settle;
+use super::near::{NearMiss, near_misses};
 use super::reader::has_algebra;
 use super::recipe::Recipe;
 use super::region::Region;
@@ -33,6 +35,8 @@ pub struct Recognized {
     pub graph: Graph,
     /// The named ops that were spelled out, in order.
     pub found: Vec<Found>,
+    /// Spellings that are almost named ops, where that was asked for.
+    pub nearly: Vec<NearMiss>,
 }
 
 /// A named op that was spelled out.
@@ -40,8 +44,9 @@ pub struct Recognized {
 pub struct Found {
     /// The op with its attributes.
     pub what: String,
-    /// The ops of the user that it stands for; none where the user wrote it as such.
-    pub from: Vec<&'static str>,
+    /// The ops of the user that it stands for, with their places; none where the user wrote it
+    /// as such.
+    pub from: Vec<(&'static str, Option<Place>)>,
     /// Rules that fired on the way.
     pub rules: Vec<&'static str>,
     /// Cost before and after, in flops and passes of one element.
@@ -50,13 +55,16 @@ pub struct Found {
     pub place: Option<Place>,
     /// The module that was running.
     pub path: Option<Arc<str>>,
+    /// How it was found, where that was asked for.
+    pub details: Option<Arc<Details>>,
 }
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
         if !self.from.is_empty() {
-            write!(f, " from {}", self.from.join(", "))?;
+            let names = distinct(self.from.iter().map(|(name, _)| name.to_string()));
+            write!(f, " from {}", names.join(", "))?;
         }
         if let Some(place) = &self.place {
             write!(f, " at {place}")?;
@@ -67,7 +75,7 @@ impl fmt::Display for Found {
         if !self.rules.is_empty() {
             write!(f, "; rules: {}", self.rules.join(", "))?;
         }
-        Ok(())
+        self.details.iter().try_for_each(|details| write!(f, "{details}"))
     }
 }
 
@@ -79,10 +87,23 @@ impl fmt::Display for Found {
 /// # Errors
 /// Bugs of this pass.
 pub fn recognize(graph: &Graph) -> Result<Recognized, CompileError> {
+    run(graph, false)
+}
+
+/// As [`recognize`], with [`Details`] of what was found and with near misses.
+///
+/// # Errors
+/// Bugs of this pass.
+pub fn recognize_explained(graph: &Graph) -> Result<Recognized, CompileError> {
+    let recognized = run(graph, true)?;
+    Ok(Recognized { nearly: near_misses(&recognized.graph), ..recognized })
+}
+
+fn run(graph: &Graph, explain: bool) -> Result<Recognized, CompileError> {
     let settled = settle(graph).map_err(|source| CompileError::Pass { pass: "recognize", source })?;
     let graph = settled.as_ref().unwrap_or(graph);
     let live = graph.reachable(graph.outputs().iter().map(|(_, v)| *v));
-    let mut work = Work::default();
+    let mut work = Work { explain, ..Work::default() };
     work.b.reserve(graph.nodes().len());
     let mut values: HashMap<Value, Value> = HashMap::default();
     for (id, node) in graph.iter() {
@@ -119,10 +140,13 @@ struct Solution {
     leaves: Vec<u32>,
     rules: Vec<&'static str>,
     cost: (f64, f64),
+    details: Option<Arc<Details>>,
 }
 
 #[derive(Default)]
 struct Work {
+    /// Ask for details.
+    explain: bool,
     b: GraphBuilder,
     constants: Constants,
     memo: HashMap<Vec<Entry>, Option<Solution>>,
@@ -144,7 +168,7 @@ impl Work {
         let cone = Cone::above(graph, &self.constants, value.node);
         let (structure, values) = cone.structure(graph, &self.constants);
         if !self.memo.contains_key(&structure) {
-            let solution = solve(graph, &self.constants, &cone, &values);
+            let solution = solve(graph, &self.constants, &cone, &values, self.explain);
             self.memo.insert(structure.clone(), solution);
         }
         match self.memo[&structure].clone() {
@@ -163,12 +187,23 @@ impl Work {
     ) -> Option<Value> {
         let leaves: Vec<Value> = solution.leaves.iter().map(|&number| values[number as usize]).collect();
         let ty = self.b.ty(value).clone();
-        let ops = written_ops(self.b.graph(), cone, &leaves, &self.found);
+        let nodes = nodes_of(self.b.graph(), cone, &leaves);
+        let ops = written_ops(self.b.graph(), &nodes, &self.found);
+        let inner: Vec<Arc<Details>> =
+            nodes.iter().filter_map(|id| self.found.get(id)?.details.clone()).collect();
         let new = solution.recipe.emit(&mut self.b, &leaves, &ty)?;
         self.constants.update(self.b.graph());
-        if let Some(what) = describe(self.b.graph(), new) {
+        if let Some(what) = describe(self.b.graph().op(new)) {
             let Provenance { place, path } = from.clone();
-            let found = Found { what, from: ops, rules: solution.rules, cost: solution.cost, place, path };
+            let Solution { rules, cost, details, .. } = solution;
+            let written = |details: Arc<Details>| {
+                let written = ops.iter().map(|(name, place)| written_at(name, *place)).collect();
+                let steps = inner.iter().flat_map(|inner| inner.steps.clone());
+                let steps = distinct(steps.chain(details.steps.iter().cloned()));
+                Arc::new(Details { written, steps, ..(*details).clone() })
+            };
+            let details = details.map(written);
+            let found = Found { what, from: ops, rules, cost, place, path, details };
             self.found.insert(new.node, found);
         }
         Some(new)
@@ -180,7 +215,7 @@ impl Work {
         let graph = b.finish(outputs);
         let live = graph.reachable(graph.outputs().iter().map(|(_, v)| *v));
         let found = listed(&graph, found, &live);
-        Ok(Recognized { graph: verified("recognize", graph.pruned())?, found })
+        Ok(Recognized { graph: verified("recognize", graph.pruned())?, found, nearly: Vec::new() })
     }
 }
 
@@ -190,23 +225,22 @@ fn listed(graph: &Graph, mut found: HashMap<NodeId, Found>, live: &[bool]) -> Ve
         if !live[id.0 as usize] || !is_named(&node.op) {
             return found.remove(&id).filter(|_| live[id.0 as usize]);
         }
-        let what = describe(graph, Value { node: id, result: 0 })?;
+        let what = describe(&node.op)?;
         let Provenance { place, path } = graph.provenance(id).clone();
-        let written = Found { what, from: vec![], rules: vec![], cost: (0.0, 0.0), place, path };
+        let written =
+            Found { what, from: vec![], rules: vec![], cost: (0.0, 0.0), place, path, details: None };
         Some(found.remove(&id).unwrap_or(written))
     };
     graph.iter().filter_map(named).collect()
 }
 
-/// Names of the user's ops between the leaves and the root, in order, each once; those of parts
-/// that were recognized before included.
-fn written_ops(
-    graph: &Graph,
-    cone: &Cone,
-    leaves: &[Value],
-    found: &HashMap<NodeId, Found>,
-) -> Vec<&'static str> {
-    let mut names: Vec<&'static str> = Vec::new();
+/// `mean at src/model.rs:3:8`
+fn written_at(name: &str, place: Option<Place>) -> String {
+    format!("{name}{}", place.map(|place| format!(" at {place}")).unwrap_or_default())
+}
+
+/// The nodes between the leaves and the root, in order.
+fn nodes_of(graph: &Graph, cone: &Cone, leaves: &[Value]) -> Vec<NodeId> {
     let mut pending = vec![cone.root];
     let mut seen = Vec::new();
     while let Some(id) = pending.pop() {
@@ -218,13 +252,24 @@ fn written_ops(
         pending.extend(graph.node(id).inputs.iter().map(|v| v.node));
     }
     seen.sort();
-    for id in seen {
-        let node = graph.node(id);
-        let own = [node.op.name()];
-        let all: &[&'static str] = found.get(&id).map_or(&own, |found| &found.from);
-        for name in all.iter().filter(|name| !matches!(**name, "const" | "size" | "broadcast")) {
-            if !names.contains(name) {
-                names.push(name);
+    seen
+}
+
+/// The user's ops among some nodes, in order, each once; those of parts that were recognized
+/// before included.
+fn written_ops(
+    graph: &Graph,
+    nodes: &[NodeId],
+    found: &HashMap<NodeId, Found>,
+) -> Vec<(&'static str, Option<Place>)> {
+    let mut names: Vec<(&'static str, Option<Place>)> = Vec::new();
+    for id in nodes {
+        let node = graph.node(*id);
+        let own = [(node.op.name(), graph.provenance(*id).place)];
+        let all: &[_] = found.get(id).map_or(&own, |found| &found.from);
+        for written in all.iter().filter(|(name, _)| !matches!(*name, "const" | "size" | "broadcast")) {
+            if !names.contains(written) {
+                names.push(*written);
             }
         }
     }
@@ -232,8 +277,8 @@ fn written_ops(
 }
 
 /// `layer_norm over axes 1, eps 1e-5 inside the root, divisor n`
-fn describe(graph: &Graph, value: Value) -> Option<String> {
-    match graph.op(value) {
+pub(crate) fn describe(op: &Op) -> Option<String> {
+    match op {
         Op::Composite(op, attrs) => {
             let axes: Vec<String> = attrs.axes.iter().map(|axis| axis.to_string()).collect();
             let over =
@@ -262,25 +307,34 @@ fn describe(graph: &Graph, value: Value) -> Option<String> {
 type Attempt = Option<(Region, Vec<&'static str>)>;
 
 /// Looks for something better than what the cone says.
-fn solve(graph: &Graph, constants: &Constants, cone: &Cone, values: &[Value]) -> Option<Solution> {
+fn solve(
+    graph: &Graph,
+    constants: &Constants,
+    cone: &Cone,
+    values: &[Value],
+    explain: bool,
+) -> Option<Solution> {
     let attempts: [fn(&Graph, &Constants, &Cone) -> Attempt; 4] =
         [by_rules, as_activation, as_statistic, as_fixed];
     attempts.iter().find_map(|attempt| {
         let (mut region, rules) = attempt(graph, constants, cone)?;
         region.classes.rebuild();
         let roots = [region.root()];
-        let Extracted { expression, before, after, .. } =
+        let Extracted { expression, roots: places, before, after } =
             extract(&region.classes, &region.written, &roots, &PerElement);
         if after >= before - 1e-9 {
             return None;
         }
         let number = |leaf: &Value| values.iter().position(|v| v == leaf).map(|place| place as u32);
         let leaves: Option<Vec<u32>> = region.leaves.iter().map(number).collect();
+        let words = explain.then(|| Words::new(graph, &region, &[]));
+        let details = words.map(|words| Arc::new(words.details(&expression, &places, &rules)));
         Some(Solution {
             recipe: Recipe::new(&region, &expression),
             leaves: leaves?,
             rules,
             cost: (before, after),
+            details,
         })
     })
 }
@@ -301,7 +355,7 @@ fn by_rules(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
 }
 
 /// True for ops that stand for nothing larger. A mean may be a variance.
-fn is_named(op: &Op) -> bool {
+pub(crate) fn is_named(op: &Op) -> bool {
     match op {
         Op::Unary(op) => op.def().definition.is_some(),
         Op::Composite(op, _) => *op != Composite::Mean,

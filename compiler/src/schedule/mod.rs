@@ -7,6 +7,7 @@
 use evenkeel_ir::Extent;
 use evenkeel_ir::kernel::{Access, Kernel, Levels, Source, StoreKind, Stride};
 use evenkeel_ir::scalar::{Inst, Reg, ScalarType};
+use std::fmt;
 
 /// Instructions in the cone of a value above which it is kept instead of recomputed.
 const KEEP_COST: usize = 10;
@@ -36,6 +37,22 @@ pub struct Schedule {
     pub row_block: usize,
     /// Element values that are kept in scratch memory between phases.
     pub kept: Vec<Reg>,
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Schedule { lane_axis, vector_bytes, reduce_unroll, map_unroll, row_block, kept } = self;
+        match lane_axis {
+            Some(axis) => write!(f, "lanes along axis {axis}, vectors of {vector_bytes} bytes")?,
+            None => write!(f, "one element at a time")?,
+        }
+        write!(f, ", {reduce_unroll} per step of a reduction, {map_unroll} of other loops")?;
+        if *row_block > 1 {
+            write!(f, ", {row_block} vectors of rows together")?;
+        }
+        let kept: Vec<String> = kept.iter().map(|reg| format!("%{}", reg.0)).collect();
+        if kept.is_empty() { Ok(()) } else { write!(f, ", keeps {}", kept.join(", ")) }
+    }
 }
 
 /// Chooses the schedule of a kernel for vectors of some width.

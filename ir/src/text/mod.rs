@@ -11,6 +11,7 @@
 //! ```
 
 mod build;
+mod dot;
 mod error;
 mod lex;
 mod limits;

@@ -6,6 +6,7 @@
 //! are opaque atoms, and what grows too large becomes one. How graphs become forms is in
 //! `super::reader`. Start at [`Normalizer`].
 
+mod display;
 mod divide;
 #[cfg(test)]
 mod evaluate;
@@ -18,6 +19,7 @@ mod reduce;
 #[cfg(test)]
 mod tests;
 
+pub(super) use display::FormText;
 pub(super) use divide::Lead;
 #[cfg(test)]
 pub(crate) use evaluate::Evaluator;

@@ -5,6 +5,7 @@ use super::super::extract::{Model, TRANSCENDENTAL, is_function};
 use super::super::language::{Classes, Head, Term};
 use super::super::normal::{Atom, AtomId, AxisMask, Form, Normalizer, Number, Product};
 use super::super::region::Region;
+use super::super::tally::sweeps_of;
 use egg::{Id, Language};
 use evenkeel_ir::op::{Binary, Composite, Unary};
 use rustc_hash::FxHashSet as HashSet;
@@ -97,18 +98,7 @@ impl Model for Volume {
     }
 
     fn sweeps(&self, term: &Term) -> u32 {
-        let Term::Apply(head, _) = term else { return 0 };
-        match head {
-            Head::Reduce(_) => 1,
-            Head::Composite(op, _) => match op {
-                Composite::Mean | Composite::Rrms | Composite::Rnorm | Composite::Center => 1,
-                Composite::RmsUnit | Composite::RmsNorm | Composite::L2Norm | Composite::ArgMax => 1,
-                Composite::Var | Composite::Rstd | Composite::Standardize | Composite::LayerNorm => 2,
-                Composite::Softmax | Composite::LogSoftmax | Composite::LogSumExp => 2,
-                Composite::FixedNorm => 0,
-            },
-            _ => 0,
-        }
+        sweeps_of(term)
     }
 
     fn sweep(&self) -> f64 {

@@ -11,6 +11,7 @@ mod propose;
 mod scope;
 
 use super::cone::{Cone, Constants, Entry};
+use super::details::{Details, Words, cuts, distinct, leaf_name, list, place_of};
 use super::extract::{Extracted, TRANSCENDENTAL, extract, is_function};
 use super::recipe::{Built, Recipe, shaped};
 use super::region::Region;
@@ -23,6 +24,7 @@ use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use scope::{Scope, scopes};
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Rewrites of the normal form that a scope may cost.
 const STEPS: usize = 20_000;
@@ -40,12 +42,38 @@ pub struct Simplified {
     pub graph: Graph,
     /// The scopes that changed, in order.
     pub scopes: Vec<Change>,
+    /// The scopes that stay as they are, where that was asked for.
+    pub kept: Vec<Kept>,
+}
+
+/// A scope that stays as it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// How many ops it has.
+    pub ops: usize,
+    /// Where the first and the last of its ops were written.
+    pub places: Option<(Place, Place)>,
+    /// Why.
+    pub why: &'static str,
+    /// What it reads and why it ends there.
+    pub cuts: Vec<String>,
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ops stay as they are", self.ops)?;
+        if let Some((first, last)) = &self.places {
+            write!(f, ", from {first} to {last}")?;
+        }
+        write!(f, ": {}", self.why)?;
+        list(f, "ends at", &self.cuts)
+    }
 }
 
 impl Simplified {
     /// A graph as it is.
     pub fn unchanged(graph: &Graph) -> Simplified {
-        Simplified { graph: graph.clone(), scopes: Vec::new() }
+        Simplified { graph: graph.clone(), scopes: Vec::new(), kept: Vec::new() }
     }
 }
 
@@ -60,11 +88,13 @@ pub struct Change {
     pub rules: Vec<&'static str>,
     /// Where the first of its ops was written.
     pub place: Option<Place>,
+    /// How it changed, where that was asked for.
+    pub details: Option<Arc<Details>>,
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Change { ops, cost, rules, place } = self;
+        let Change { ops, cost, rules, place, details } = self;
         write!(f, "{} ops become {}, cost {:.1} becomes {:.1}", ops.0, ops.1, cost.0, cost.1)?;
         if let Some(place) = place {
             write!(f, ", first at {place}")?;
@@ -72,7 +102,7 @@ impl fmt::Display for Change {
         if !rules.is_empty() {
             write!(f, "; rules: {}", rules.join(", "))?;
         }
-        Ok(())
+        details.iter().try_for_each(|details| write!(f, "{details}"))
     }
 }
 
@@ -83,22 +113,40 @@ impl fmt::Display for Change {
 /// # Errors
 /// Bugs of this pass.
 pub fn simplify(graph: &Graph) -> Result<Simplified, CompileError> {
+    run(graph, false)
+}
+
+/// As [`simplify`], with [`Details`] of what changed and the scopes that did not.
+///
+/// # Errors
+/// Bugs of this pass.
+pub fn simplify_explained(graph: &Graph) -> Result<Simplified, CompileError> {
+    run(graph, true)
+}
+
+fn run(graph: &Graph, explain: bool) -> Result<Simplified, CompileError> {
     let mut memo = Memo::default();
-    let first = round(graph, &mut memo)?;
+    let first = round(graph, &mut memo, explain)?;
     if !first.1 {
         return Ok(first.0);
     }
-    let (second, _) = round(&first.0.graph, &mut memo)?;
+    let (second, _) = round(&first.0.graph, &mut memo, explain)?;
     let scopes = first.0.scopes.into_iter().chain(second.scopes).collect();
-    Ok(Simplified { graph: second.graph, scopes })
+    Ok(Simplified { graph: second.graph, scopes, kept: second.kept })
 }
 
 /// Simplifies every scope once; true when something outside of scopes is no longer needed, so
 /// that what only that needed may be simpler now.
-fn round(graph: &Graph, memo: &mut Memo) -> Result<(Simplified, bool), CompileError> {
+fn round(graph: &Graph, memo: &mut Memo, explain: bool) -> Result<(Simplified, bool), CompileError> {
     let mut constants = Constants::default();
     constants.update(graph);
-    let mut plan = Plan { graph, solved: Vec::new(), of_root: HashMap::default(), inner: HashSet::default() };
+    let mut plan = Plan {
+        graph,
+        solved: Vec::new(),
+        of_root: HashMap::default(),
+        inner: HashSet::default(),
+        kept: Vec::new(),
+    };
     for scope in scopes(graph, &constants) {
         let cone =
             Cone { root: scope.nodes[scope.nodes.len() - 1], nodes: scope.nodes.clone(), gates: vec![] };
@@ -107,10 +155,12 @@ fn round(graph: &Graph, memo: &mut Memo) -> Result<(Simplified, bool), CompileEr
         let roots: Vec<u32> = scope.roots.iter().filter_map(number).collect();
         let solution = memo
             .entry((entries, roots))
-            .or_insert_with(|| solve(graph, &constants, &scope, &values).map(Rc::new))
+            .or_insert_with(|| solve(graph, &constants, &scope, &values, explain).map(Rc::new))
             .clone();
         if let Some(solution) = solution {
             plan.add(&scope, &values, solution);
+        } else if explain {
+            plan.kept.push(kept(graph, &scope));
         }
     }
     plan.rebuild()
@@ -139,14 +189,44 @@ struct Solution {
     ops: usize,
     cost: (f64, f64),
     rules: Vec<&'static str>,
+    details: Option<Arc<Details>>,
 }
 
-fn solve(graph: &Graph, constants: &Constants, scope: &Scope, values: &[Value]) -> Option<Solution> {
-    let Scope { nodes, roots, leaves } = scope;
-    let named = nodes.iter().any(|id| is_compact(&graph.node(*id).op));
-    if named && !nodes.iter().any(|id| is_transcendental(&graph.node(*id).op)) {
-        return None; // a compact derivative as its row wrote it
+/// What is said of a scope that stays.
+fn kept(graph: &Graph, scope: &Scope) -> Kept {
+    let places: Vec<Place> = scope.nodes.iter().filter_map(|id| graph.provenance(*id).place).collect();
+    let order = |place: &&Place| (place.line, place.column);
+    let (first, last) = (places.iter().min_by_key(order), places.iter().max_by_key(order));
+    let names: Vec<String> = scope.leaves.iter().map(|leaf| leaf_name(graph, *leaf)).collect();
+    let cuts = cuts(graph, names.iter().map(String::as_str), &scope.leaves, &scope.reasons);
+    let why = match is_as_rows_wrote(graph, &scope.nodes) {
+        true => "a derivative that is compact already",
+        false => "nothing cheaper was found",
+    };
+    Kept { ops: scope.nodes.len(), places: first.copied().zip(last.copied()), why, cuts }
+}
+
+fn has_compact(graph: &Graph, nodes: &[NodeId]) -> bool {
+    nodes.iter().any(|id| is_compact(&graph.node(*id).op))
+}
+
+/// True where all there is are compact derivatives as their rows wrote them.
+fn is_as_rows_wrote(graph: &Graph, nodes: &[NodeId]) -> bool {
+    has_compact(graph, nodes) && !nodes.iter().any(|id| is_transcendental(&graph.node(*id).op))
+}
+
+fn solve(
+    graph: &Graph,
+    constants: &Constants,
+    scope: &Scope,
+    values: &[Value],
+    explain: bool,
+) -> Option<Solution> {
+    let Scope { nodes, roots, leaves, reasons } = scope;
+    if is_as_rows_wrote(graph, nodes) {
+        return None;
     }
+    let named = has_compact(graph, nodes);
     let region = Region::new(graph, constants, nodes, roots, leaves.clone(), STEPS)?;
     if roots.iter().zip(&region.roots).any(|(root, class)| hides(graph, constants, &region, *root, *class)) {
         return None;
@@ -163,9 +243,14 @@ fn solve(graph: &Graph, constants: &Constants, scope: &Scope, values: &[Value]) 
     let number = |leaf: &Value| values.iter().position(|v| v == leaf).map(|place| place as u32);
     let leaves: Option<Vec<u32>> = region.leaves.iter().map(number).collect();
     let recipe = Recipe::new(&region, &expression);
+    let words = explain.then(|| Words::new(graph, &region, reasons));
+    let details = words.map(|words| {
+        let written = distinct(nodes.iter().map(|&node| place_of(graph, Value { node, result: 0 })));
+        Arc::new(Details { written, ..words.details(&expression, &roots, &rules) })
+    });
     let roots: Vec<usize> = roots.into_iter().map(usize::from).collect();
     let ops = recipe.ops();
-    Some(Solution { recipe, roots, leaves: leaves?, ops, cost: (before, after), rules })
+    Some(Solution { recipe, roots, leaves: leaves?, ops, cost: (before, after), rules, details })
 }
 
 /// True for a root that is a number whatever its operands are, unless one is NaN.
@@ -201,6 +286,7 @@ struct Plan<'g> {
     of_root: HashMap<NodeId, (usize, usize)>,
     /// Nodes of solved scopes, built only where nothing else will do.
     inner: HashSet<NodeId>,
+    kept: Vec<Kept>,
 }
 
 impl Plan<'_> {
@@ -211,7 +297,8 @@ impl Plan<'_> {
         }
         self.inner.extend(&scope.nodes);
         let ops = (scope.nodes.len(), solution.ops);
-        let change = Change { ops, cost: solution.cost, rules: solution.rules.clone(), place };
+        let Solution { cost, rules, details, .. } = &*solution;
+        let change = Change { ops, cost: *cost, rules: rules.clone(), place, details: details.clone() };
         let leaves = solution.leaves.iter().map(|&number| values[number as usize]).collect();
         self.solved.push(Solved { built: Built::new(&solution.recipe), solution, leaves, change });
     }
@@ -249,7 +336,7 @@ impl Plan<'_> {
         let pruned = verified("simplify", outside.pruned())?;
         let dropped = computed(&pruned) < computed(&outside);
         let scopes = self.solved.into_iter().map(|solved| solved.change).collect();
-        Ok((Simplified { graph: pruned, scopes }, dropped))
+        Ok((Simplified { graph: pruned, scopes, kept: self.kept }, dropped))
     }
 
     /// Builds a root of a solved scope from its recipe, if its leaves are there.

@@ -26,6 +26,8 @@ pub(super) struct Scope {
     pub(super) roots: Vec<Value>,
     /// Values that it reads.
     pub(super) leaves: Vec<Value>,
+    /// For each leaf, why the scope ends there.
+    pub(super) reasons: Vec<&'static str>,
 }
 
 /// The scopes of a graph, by their first node.
@@ -122,6 +124,19 @@ impl<'g> Forming<'g> {
         !self.member[from] || self.cut[from] || (self.around[from] && !self.around[to]) || residual
     }
 
+    /// Why a scope ends at an operand of one of its nodes.
+    fn reason(&self, operand: NodeId, reader: NodeId) -> &'static str {
+        let (from, to) = (operand.0 as usize, reader.0 as usize);
+        match self.graph.node(operand).op {
+            Op::Input(_) => "an input",
+            _ if !self.member[from] => "its op has no algebra",
+            _ if self.cut[from] => "a scalar, or a sum that an activation or a norm reads",
+            _ if self.around[from] && !self.around[to] => "it belongs to the activation before it",
+            _ if self.is_cut(operand, reader) => "a residual branch, which a product reads too",
+            _ => "it is part of another scope",
+        }
+    }
+
     fn join(&self, sets: &mut Sets) {
         let mut statistics: HashMap<(Value, u32), usize> = HashMap::default();
         for (id, node) in self.graph.iter().filter(|(id, _)| self.member[id.0 as usize]) {
@@ -148,7 +163,7 @@ impl<'g> Forming<'g> {
             return None;
         }
         let own = sets.find(nodes[0].0 as usize);
-        let mut leaves: Vec<Value> = Vec::new();
+        let (mut leaves, mut reasons): (Vec<Value>, Vec<&str>) = (Vec::new(), Vec::new());
         for &id in &nodes {
             for operand in &self.graph.node(id).inputs {
                 let inside =
@@ -158,6 +173,7 @@ impl<'g> Forming<'g> {
                 }
                 if !inside && !self.constants.contains(operand.node) && !leaves.contains(operand) {
                     leaves.push(*operand);
+                    reasons.push(self.reason(operand.node, id));
                 }
             }
         }
@@ -167,7 +183,7 @@ impl<'g> Forming<'g> {
             self.users[place].iter().any(reads) || self.output[place]
         };
         let roots = nodes.iter().filter(|id| outside(id)).map(|&node| Value { node, result: 0 }).collect();
-        Some(Scope { roots, nodes, leaves })
+        Some(Scope { roots, nodes, leaves, reasons })
     }
 }
 
