@@ -1,5 +1,6 @@
 //! The integration tests, in one binary: a module per subject.
 
+mod accuracy;
 mod allocation;
 mod cargo;
 mod cli;
@@ -20,6 +21,7 @@ mod parameters;
 mod places;
 mod random_graphs;
 mod recognition;
+mod rules;
 mod steps;
 mod structure;
 mod targets;

@@ -1,11 +1,12 @@
 //! What happened to a graph before the compiler got it: tracing, recognition, folds,
 //! differentiation.
 
+use super::engine::Setup;
 use crate::error::Error;
 use evenkeel_compiler::Report;
 use evenkeel_compiler::fold::lint::{Lint, lint};
 use evenkeel_compiler::fold::{Fold, Folded, Refused, fold};
-use evenkeel_compiler::rewrite::{Found, recognize};
+use evenkeel_compiler::rewrite::{Found, recognize_with};
 use evenkeel_ir::Graph;
 use std::time::{Duration, Instant};
 
@@ -34,8 +35,8 @@ impl Origin {
     }
 
     /// The graph in terms of named ops: what is differentiated and what every device runs.
-    pub(crate) fn recognize(&mut self, graph: &Graph) -> Result<Graph, Error> {
-        let recognized = self.stage("recognize", || recognize(graph))?;
+    pub(crate) fn recognize(&mut self, graph: &Graph, setup: &Setup) -> Result<Graph, Error> {
+        let recognized = self.stage("recognize", || recognize_with(graph, &setup.rules, setup.float))?;
         self.found.extend(recognized.found);
         Ok(recognized.graph)
     }

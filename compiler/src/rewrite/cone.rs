@@ -95,6 +95,15 @@ impl Constants {
 impl Cone {
     /// The cone above a node.
     pub(crate) fn above(graph: &Graph, constants: &Constants, root: NodeId) -> Cone {
+        Cone::grown(graph, constants, root, |id| constants.is_meeting(id))
+    }
+
+    /// The cone above a node, also where values of different origin meet.
+    pub(crate) fn across(graph: &Graph, constants: &Constants, root: NodeId) -> Cone {
+        Cone::grown(graph, constants, root, |_| false)
+    }
+
+    fn grown(graph: &Graph, constants: &Constants, root: NodeId, ends: impl Fn(NodeId) -> bool) -> Cone {
         let mut cone = Cone { root, nodes: Vec::new(), gates: Vec::new() };
         let mut pending = BTreeSet::from([root]);
         let mut pointwise = true;
@@ -104,7 +113,7 @@ impl Cone {
             }
             let node = graph.node(id);
             pointwise &= node.op.is_pointwise() && node.op != Op::StopGradient;
-            if !has_algebra(graph, node) || (id != root && constants.is_meeting(id)) {
+            if !has_algebra(graph, node) || (id != root && ends(id)) {
                 continue;
             }
             if cone.nodes.len() == LIMIT {

@@ -127,19 +127,24 @@ impl fmt::Display for Term {
 
 impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Head::Unary(op) => op.name(),
-            Head::Binary(op) => op.name(),
-            Head::Select => "select",
-            Head::Indicator => "indicator",
-            Head::StopGradient => "stop_gradient",
-            Head::Reduce(op) => op.name(),
-            Head::Composite(op, _) => op.name(),
-        })
+        f.write_str(if *self == Head::Indicator { "indicator" } else { self.op_name() })
     }
 }
 
 impl Head {
+    /// What a graph calls the op.
+    pub(crate) fn op_name(self) -> &'static str {
+        match self {
+            Head::Unary(op) => op.name(),
+            Head::Binary(op) => op.name(),
+            Head::Select => "select",
+            Head::Indicator => "cast",
+            Head::StopGradient => "stop_gradient",
+            Head::Reduce(op) => op.name(),
+            Head::Composite(op, _) => op.name(),
+        }
+    }
+
     /// The op with this name and number of operands, as patterns write it: a reduction is
     /// `reduce_sum`, `reduce_max`, ..., the axes come first.
     pub(crate) fn from_name(name: &str, operands: usize) -> Option<Head> {

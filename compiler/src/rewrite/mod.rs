@@ -19,11 +19,13 @@ mod recognize;
 mod region;
 pub mod rule;
 pub mod rules;
+mod ruleset;
 mod simplify;
 mod spelling;
 mod statistic;
 #[cfg(test)]
 mod tests;
 
-pub use recognize::{Found, Recognized, recognize};
-pub use simplify::{Change, Simplified, simplify};
+pub use recognize::{Found, Recognized, recognize, recognize_with};
+pub use ruleset::Rules;
+pub use simplify::{Change, Simplified, simplify, simplify_with};

@@ -15,7 +15,8 @@ use super::movement::settle;
 use super::reader::has_algebra;
 use super::recipe::Recipe;
 use super::region::Region;
-use super::rules::OPS_OF_RULES;
+use super::rule::Tier;
+use super::ruleset::{Allowed, Rules};
 use super::statistic::{self, Proposal, Site};
 use crate::CompileError;
 use crate::pipeline::verified;
@@ -78,10 +79,19 @@ impl fmt::Display for Found {
 /// # Errors
 /// Bugs of this pass.
 pub fn recognize(graph: &Graph) -> Result<Recognized, CompileError> {
+    recognize_with(graph, &Rules::standard(), Tier::default())
+}
+
+/// As [`recognize`], by these rules and under this float contract: below [`Tier::Finite`] nothing
+/// becomes a named op except by a rule.
+///
+/// # Errors
+/// Bugs of this pass.
+pub fn recognize_with(graph: &Graph, rules: &Rules, float: Tier) -> Result<Recognized, CompileError> {
     let settled = settle(graph).map_err(|source| CompileError::Pass { pass: "recognize", source })?;
     let graph = settled.as_ref().unwrap_or(graph);
     let live = graph.reachable(graph.outputs().iter().map(|(_, v)| *v));
-    let mut work = Work::default();
+    let mut work = Work::new(Allowed { rules, float });
     let mut values: HashMap<Value, Value> = HashMap::default();
     for (id, node) in graph.iter() {
         if !live[id.0 as usize] && !matches!(node.op, Op::Input(_)) {
@@ -119,15 +129,28 @@ struct Solution {
     cost: (f64, f64),
 }
 
-#[derive(Default)]
-struct Work {
+struct Work<'r> {
+    allowed: Allowed<'r>,
     b: GraphBuilder,
     constants: Constants,
     memo: HashMap<Vec<Entry>, Option<Solution>>,
+    /// The same for what rules of the user see.
+    across: HashMap<Vec<Entry>, Option<Solution>>,
     found: HashMap<NodeId, Found>,
 }
 
-impl Work {
+impl<'r> Work<'r> {
+    fn new(allowed: Allowed<'r>) -> Work<'r> {
+        Work {
+            allowed,
+            b: GraphBuilder::new(),
+            constants: Constants::default(),
+            memo: HashMap::default(),
+            across: HashMap::default(),
+            found: HashMap::default(),
+        }
+    }
+
     /// The value that stands for a node from now on.
     fn visit(&mut self, value: Value, from: &Provenance) -> Value {
         self.constants.update(self.b.graph());
@@ -142,13 +165,31 @@ impl Work {
         let cone = Cone::above(graph, &self.constants, value.node);
         let (structure, values) = cone.structure(graph, &self.constants);
         if !self.memo.contains_key(&structure) {
-            let solution = solve(graph, &self.constants, &cone, &values);
+            let attempts: &[Search] = &[by_rules, as_activation, as_statistic];
+            let attempts = if self.allowed.names_ops() { attempts } else { &attempts[..1] };
+            let solution = solve(graph, &self.constants, &cone, &values, self.allowed, attempts);
             self.memo.insert(structure.clone(), solution);
         }
         match self.memo[&structure].clone() {
             Some(solution) => self.replace(value, &cone, &values, solution, from).unwrap_or(value),
-            None => value,
+            None => self.across(value, from).unwrap_or(value),
         }
+    }
+
+    /// Rules of the user may match where values of different origin meet.
+    fn across(&mut self, value: Value, from: &Provenance) -> Option<Value> {
+        let graph = self.b.graph();
+        if !self.allowed.has_own(graph.op(value).name()) {
+            return None;
+        }
+        let cone = Cone::across(graph, &self.constants, value.node);
+        let (structure, values) = cone.structure(graph, &self.constants);
+        if !self.across.contains_key(&structure) {
+            let solution = solve(graph, &self.constants, &cone, &values, self.allowed, &[by_rules]);
+            self.across.insert(structure.clone(), solution);
+        }
+        let solution = self.across[&structure].clone()?;
+        self.replace(value, &cone, &values, solution, from)
     }
 
     fn replace(
@@ -164,7 +205,9 @@ impl Work {
         let ops = written_ops(self.b.graph(), cone, &leaves, &self.found);
         let new = solution.recipe.emit(&mut self.b, &leaves, &ty)?;
         self.constants.update(self.b.graph());
-        if let Some(what) = describe(self.b.graph(), new) {
+        let by_rule =
+            || (!solution.rules.is_empty() && !leaves.contains(&new)).then(|| self.b.graph().op(new).name());
+        if let Some(what) = describe(self.b.graph(), new).or_else(|| by_rule().map(str::to_string)) {
             let Provenance { place, path } = from.clone();
             let found = Found { what, from: ops, rules: solution.rules, cost: solution.cost, place, path };
             self.found.insert(new.node, found);
@@ -280,11 +323,20 @@ fn describe(graph: &Graph, value: Value) -> Option<String> {
 /// A region in which the root has an alternative, and the rules that fired.
 type Attempt = Option<(Region, Vec<&'static str>)>;
 
+/// Looks for an alternative to the root of a cone.
+type Search = fn(&Graph, &Constants, &Cone, Allowed<'_>) -> Attempt;
+
 /// Looks for something better than what the cone says.
-fn solve(graph: &Graph, constants: &Constants, cone: &Cone, values: &[Value]) -> Option<Solution> {
-    let attempts: [fn(&Graph, &Constants, &Cone) -> Attempt; 3] = [by_rules, as_activation, as_statistic];
+fn solve(
+    graph: &Graph,
+    constants: &Constants,
+    cone: &Cone,
+    values: &[Value],
+    allowed: Allowed<'_>,
+    attempts: &[Search],
+) -> Option<Solution> {
     attempts.iter().find_map(|attempt| {
-        let (mut region, rules) = attempt(graph, constants, cone)?;
+        let (mut region, rules) = attempt(graph, constants, cone, allowed)?;
         region.classes.rebuild();
         let roots = [region.root()];
         let Extracted { expression, before, after, .. } =
@@ -304,14 +356,13 @@ fn solve(graph: &Graph, constants: &Constants, cone: &Cone, values: &[Value]) ->
 }
 
 /// Runs the rules over the whole cone, if the ops of one of them are all there.
-fn by_rules(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
+fn by_rules(graph: &Graph, constants: &Constants, cone: &Cone, allowed: Allowed<'_>) -> Attempt {
     let root = graph.node(cone.root).op.name();
     let present: HashSet<&str> = cone.nodes.iter().map(|id| graph.node(*id).op.name()).collect();
-    let applies = |ops: &Vec<&str>| ops[0] == root && ops.iter().all(|op| present.contains(op));
-    if !OPS_OF_RULES.iter().any(applies) {
+    if !allowed.may_fire(root, &present) {
         return None;
     }
-    let (region, fired) = Region::whole(graph, constants, cone)?.saturate();
+    let (region, fired) = Region::whole(graph, constants, cone)?.saturate(allowed);
     (!fired.is_empty()).then_some((region, fired))
 }
 
@@ -325,7 +376,7 @@ fn is_named(op: &Op) -> bool {
 }
 
 /// Proposes named functions of one element.
-fn as_activation(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
+fn as_activation(graph: &Graph, constants: &Constants, cone: &Cone, _: Allowed<'_>) -> Attempt {
     if is_named(&graph.node(cone.root).op) {
         return None;
     }
@@ -345,7 +396,7 @@ fn as_activation(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
 }
 
 /// Proposes composites.
-fn as_statistic(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
+fn as_statistic(graph: &Graph, constants: &Constants, cone: &Cone, _: Allowed<'_>) -> Attempt {
     let root = Value { node: cone.root, result: 0 };
     if is_named(graph.op(root)) {
         return None;

@@ -12,12 +12,16 @@ mod scope;
 
 use super::cone::{Cone, Constants, Entry};
 use super::extract::{Extracted, TRANSCENDENTAL, extract, is_function};
+use super::language::Term;
 use super::prune::prune;
 use super::recipe::{Built, Recipe, shaped};
 use super::region::Region;
+use super::rule::Tier;
+use super::ruleset::{Allowed, Rules};
 use crate::CompileError;
 use crate::pipeline::verified;
 use cost::Volume;
+use egg::Language;
 use evenkeel_ir::{Composite, Graph, GraphBuilder, NodeId, Op, Place, Value};
 use factory::Factory;
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
@@ -84,19 +88,32 @@ impl fmt::Display for Change {
 /// # Errors
 /// Bugs of this pass.
 pub fn simplify(graph: &Graph) -> Result<Simplified, CompileError> {
+    simplify_with(graph, &Rules::standard(), Tier::default())
+}
+
+/// As [`simplify`], by these rules and under this float contract: with [`Tier::Exact`] the graph
+/// stays as it is, with [`Tier::Reassociates`] only sums and products change.
+///
+/// # Errors
+/// Bugs of this pass.
+pub fn simplify_with(graph: &Graph, rules: &Rules, float: Tier) -> Result<Simplified, CompileError> {
+    let allowed = Allowed { rules, float };
+    if !allowed.reorders() {
+        return Ok(Simplified::unchanged(graph));
+    }
     let mut memo = Memo::default();
-    let first = round(graph, &mut memo)?;
+    let first = round(graph, &mut memo, allowed)?;
     if !first.1 {
         return Ok(first.0);
     }
-    let (second, _) = round(&first.0.graph, &mut memo)?;
+    let (second, _) = round(&first.0.graph, &mut memo, allowed)?;
     let scopes = first.0.scopes.into_iter().chain(second.scopes).collect();
     Ok(Simplified { graph: second.graph, scopes })
 }
 
 /// Simplifies every scope once; true when something outside of scopes is no longer needed, so
 /// that what only that needed may be simpler now.
-fn round(graph: &Graph, memo: &mut Memo) -> Result<(Simplified, bool), CompileError> {
+fn round(graph: &Graph, memo: &mut Memo, allowed: Allowed<'_>) -> Result<(Simplified, bool), CompileError> {
     let mut constants = Constants::default();
     constants.update(graph);
     let mut plan = Plan { graph, solved: Vec::new(), of_root: HashMap::default(), inner: HashSet::default() };
@@ -108,7 +125,7 @@ fn round(graph: &Graph, memo: &mut Memo) -> Result<(Simplified, bool), CompileEr
         let roots: Vec<u32> = scope.roots.iter().filter_map(number).collect();
         let solution = memo
             .entry((entries, roots))
-            .or_insert_with(|| solve(graph, &constants, &scope, &values).map(Rc::new))
+            .or_insert_with(|| solve(graph, &constants, &scope, &values, allowed).map(Rc::new))
             .clone();
         if let Some(solution) = solution {
             plan.add(&scope, &values, solution);
@@ -142,7 +159,13 @@ struct Solution {
     rules: Vec<&'static str>,
 }
 
-fn solve(graph: &Graph, constants: &Constants, scope: &Scope, values: &[Value]) -> Option<Solution> {
+fn solve(
+    graph: &Graph,
+    constants: &Constants,
+    scope: &Scope,
+    values: &[Value],
+    allowed: Allowed<'_>,
+) -> Option<Solution> {
     let Scope { nodes, roots, leaves } = scope;
     let named = nodes.iter().any(|id| is_compact(&graph.node(*id).op));
     if named && !nodes.iter().any(|id| is_transcendental(&graph.node(*id).op)) {
@@ -152,10 +175,13 @@ fn solve(graph: &Graph, constants: &Constants, scope: &Scope, values: &[Value]) 
     if roots.iter().zip(&region.roots).any(|(root, class)| hides(graph, constants, &region, *root, *class)) {
         return None;
     }
-    let (mut region, rules) = region.saturate();
-    propose::propose(&mut region);
+    let (mut region, rules) = region.saturate(allowed);
+    if allowed.names_ops() {
+        propose::propose(&mut region);
+    }
     Factory::new(&mut region).factor_roots();
-    let model = Volume::of(&region, HashSet::default(), false);
+    let trusted = if allowed.names_ops() { HashSet::default() } else { as_written(&region) };
+    let model = Volume::of(&region, trusted, allowed.float == Tier::Approximate);
     let Extracted { expression, roots, before, after } =
         extract(&region.classes, &region.written, &region.roots, &model);
     if after >= before * if named { WORTH_NAMED } else { WORTH } {
@@ -167,6 +193,18 @@ fn solve(graph: &Graph, constants: &Constants, scope: &Scope, values: &[Value]) 
     let roots: Vec<usize> = roots.into_iter().map(usize::from).collect();
     let ops = recipe.ops();
     Some(Solution { recipe, roots, leaves: leaves?, ops, cost: (before, after), rules })
+}
+
+/// The e-nodes that the user wrote.
+fn as_written(region: &Region) -> HashSet<Term> {
+    let mut ids: Vec<egg::Id> = Vec::new();
+    let mut written = HashSet::default();
+    for term in region.written.as_ref() {
+        let own = term.clone().map_children(|id| ids[usize::from(id)]);
+        ids.push(region.classes.lookup(own.clone()).expect("what is written is in the e-graph"));
+        written.insert(own);
+    }
+    written
 }
 
 /// True for a root that is a number whatever its operands are, unless one is NaN.
