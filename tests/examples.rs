@@ -74,5 +74,6 @@ fn user_rule_is_checked_and_fires() {
     let printed = run("user_rule");
     assert!(printed.contains("select-larger: (select (gt ?x ?y) ?x ?y) -> (max ?x ?y), finite"), "{printed}");
     assert!(printed.contains("recognized: max from "), "{printed}");
+    assert!(printed.contains("; tanh_gate, a composite of yours, from tanh, mul"), "{printed}");
     assert!(printed.contains("rule select-smaller: with ?x = "), "{printed}");
 }

@@ -1,9 +1,11 @@
 //! Rules of users: what is wrong with bad ones, and that good ones are used.
 
 use crate::errors::messages;
+use crate::oracle::numbers;
 use evenkeel::prelude::*;
 use evenkeel::rewrite::{
-    RULES, Rule, RuleError, Rules, Tier, between, check, check_rules, nonnegative, rule,
+    RULES, Rule, RuleError, Rules, Tier, UserComposite, between, check, check_composite, check_rules,
+    composite, nonnegative, rule, traced,
 };
 
 /// A rule that is fine.
@@ -25,6 +27,86 @@ fn rejected(rule: Rule) -> RuleError {
     assert_eq!(check_rules(&[LARGER, rule]).expect_err(rule.name), error);
     assert_eq!(Rules::standard().with(&[rule]).expect_err(rule.name), error);
     error
+}
+
+/// `x * tanh(g x)`, with its derivative.
+fn gate() -> UserComposite {
+    let definition = traced(|v| vec![v[0] * (v[1] * v[0]).tanh()]);
+    composite("tanh_gate", &[("x", &[4, 8]), ("g", &[8])], definition)
+        .vjp(traced(|v| {
+            let (x, g, dy) = (v[0], v[1], v[2]);
+            let t = (x * g).tanh();
+            let slope = dy * x * (1.0 - t * t);
+            vec![dy * t + slope * g, (slope * x).sum(0).reshape([-1])]
+        }))
+        .example("(mul (tanh (mul x g)) x)")
+        .fails_when("(mul (tanh (mul x g)) (exp x))")
+        .source("a gate")
+}
+
+/// `d / (mean |d| + 1e-5) * gain`, with `d = x - mean(x)`.
+fn deviation_norm() -> UserComposite {
+    let definition = traced(|v| {
+        let d = v[0] - v[0].mean(-1);
+        vec![d / (d.abs().mean(-1) + 1e-5) * v[1]]
+    });
+    composite("deviation_norm", &[("x", &[4, 8]), ("gain", &[8])], definition)
+        .example(
+            "(mul gain (mul (recip (add 1e-5 (mean @1 (abs (sub x (mean @1 x)))))) (sub x (mean @1 x))))",
+        )
+        .fails_when(
+            "(mul gain (mul (recip (add 1e-4 (mean @1 (abs (sub x (mean @1 x)))))) (sub x (mean @1 x))))",
+        )
+}
+
+/// A function whose derivative is off by less than what random operands show.
+fn rounded_double() -> UserComposite {
+    composite("double", &[("x", &[4, 8])], traced(|v| vec![v[0] * 2.0]))
+        .vjp(traced(|v| vec![v[1] * 2.0000000005]))
+        .example("(add x x)")
+        .fails_when("(add x 1)")
+}
+
+/// What is wrong with a composite.
+#[track_caller]
+fn refused(composite: UserComposite) -> RuleError {
+    let error = check_composite(&composite).expect_err(composite.name);
+    assert_eq!(Rules::standard().with_composites(&[composite]).expect_err("it is refused"), error);
+    error
+}
+
+#[test]
+fn composites_are_found_in_other_spellings() {
+    let rules = Rules::standard().with_composites(&[gate(), deviation_norm()]).expect("they are sound");
+    let (x, g) = (numbers(&[6, 8], 1), numbers(&[8], 2));
+    let norm = |x: Var, g: Var| {
+        let centred = x - x.sum(-1) / 8.0;
+        centred * g / (centred.abs().sum(-1) * 0.125 + 1e-5)
+    };
+    let both = move |x: Var, g: Var| norm(x, g) * (norm(x, g) * g).tanh();
+    for float in [Tier::Finite, Tier::Exact] {
+        let f = jit((), |_: &(), (x, g): (Var, Var)| both(x, g)).rules(&rules).float(float);
+        let f = f.compile(&(x.clone(), g.clone())).expect("it compiles");
+        for name in ["tanh_gate", "deviation_norm"] {
+            let named = f.explain().contains(&format!("{name}, a composite of yours,"));
+            assert_eq!(named, float == Tier::Finite, "{}", f.explain());
+        }
+        let plain = jit((), |_: &(), (x, g): (Var, Var)| both(x, g)).compile(&(x.clone(), g.clone()));
+        let (own, plain) = (f.run((&x, &g)).expect("it runs"), plain.expect("it compiles").run((&x, &g)));
+        close(&own, &plain.expect("it runs"));
+    }
+    let loss = move |x: Var, g: Var| (both(x, g) * x).sum_all();
+    let (own, plain) = (grad(loss).wrt((0, 1)).rules(&rules), grad(loss).wrt((0, 1)));
+    let (own, plain) = (own.run((&x, &g)).expect("it runs"), plain.run((&x, &g)).expect("it runs"));
+    close(&own.0, &plain.0);
+    close(&own.1, &plain.1);
+}
+
+#[track_caller]
+fn close(a: &Tensor, b: &Tensor) {
+    let (a, b) = (a.to_f64s(), b.to_f64s());
+    let scale = b.iter().fold(0.0f64, |scale, x| scale.max(x.abs()));
+    assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-5 * scale), "{a:?}\n{b:?}");
 }
 
 #[test]
@@ -56,6 +138,17 @@ fn rules_that_are_not_what_they_claim() {
         rejected(Rule { name: "no-example", example: "", ..LARGER }),
         rejected(Rule { name: "fires", fails_when: "(select (gt b g) b g)", ..LARGER }),
     ];
+    errors.extend([
+        refused(gate().stable(traced(|v| vec![v[0] * (v[1] * v[0]).sigmoid()]))),
+        refused(gate().vjp(traced(|v| vec![v[2] * v[0], v[1] * 1.0]))),
+        refused(gate().vjp(traced(|v| vec![v[2] * v[0]]))),
+        refused(deviation_norm().vjp(traced(|v| vec![v[0], v[1], v[2]]))),
+        refused(rounded_double()),
+        refused(gate().stable(traced(|v| vec![v[0].sum(0)]))),
+        refused(gate().example("(mul (tanh (mul x g)) (mul 2 x))")),
+        refused(gate().fails_when("(mul x (tanh (mul g x)))")),
+        Rules::standard().with_composites(&[gate(), gate()]).unwrap_err(),
+    ]);
     errors.push(check_rules(&[LARGER, LARGER]).unwrap_err());
     errors.push(Rules::standard().with(&[Rule { name: RULES[0].name, ..LARGER }]).unwrap_err());
     insta::assert_snapshot!(messages("compiler/src/rewrite/rule.rs", "RuleError", &[], &errors));

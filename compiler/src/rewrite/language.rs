@@ -8,7 +8,7 @@
 use super::constants::constant;
 use super::normal::{AxisMask, Form};
 use super::reader::{Forms, Reader};
-use egg::{Analysis, DidMerge, EGraph, FromOp, FromOpError, Id, Language};
+use egg::{Analysis, DidMerge, EGraph, FromOp, Id, Language};
 use evenkeel_ir::op::{Attrs, Binary, Composite, EpsKind, Real, Unary};
 use evenkeel_ir::{Axes, DType, Extent, GraphBuilder, Op, Reduce, Shape, TensorType};
 use rustc_hash::FxHashMap as HashMap;
@@ -167,10 +167,18 @@ impl Head {
     }
 }
 
-impl FromOp for Term {
-    type Error = FromOpError;
+/// A name that is no op.
+#[derive(Debug, thiserror::Error)]
+#[error("{name} is no op of {operands} operands")]
+pub(crate) struct UnknownOp {
+    name: String,
+    operands: usize,
+}
 
-    fn from_op(name: &str, operands: Vec<Id>) -> Result<Term, FromOpError> {
+impl FromOp for Term {
+    type Error = UnknownOp;
+
+    fn from_op(name: &str, operands: Vec<Id>) -> Result<Term, UnknownOp> {
         if operands.is_empty()
             && let Ok(number) = name.parse()
         {
@@ -178,7 +186,7 @@ impl FromOp for Term {
         }
         match Head::from_name(name, operands.len()) {
             Some(head) if !operands.is_empty() => Ok(Term::Apply(head, operands.into())),
-            _ => Err(FromOpError::new(name, operands)),
+            _ => Err(UnknownOp { name: name.to_string(), operands: operands.len() }),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod activation;
 pub mod check;
+mod composite;
 mod cone;
 mod constants;
 mod extract;
@@ -26,6 +27,7 @@ mod statistic;
 #[cfg(test)]
 mod tests;
 
+pub use composite::{Traced, UserComposite, check_composite, composite};
 pub use recognize::{Found, Recognized, recognize, recognize_with};
 pub use ruleset::Rules;
 pub use simplify::{Change, Simplified, simplify, simplify_with};

@@ -8,6 +8,7 @@
 //! region's leaves. Start at [`recognize`].
 
 use super::activation;
+use super::composite::{Finder, Match};
 use super::cone::{Cone, Constants, Cut, Entry};
 use super::extract::{Extracted, PerElement, extract};
 use super::language::{Head, Settings};
@@ -131,6 +132,7 @@ struct Solution {
 
 struct Work<'r> {
     allowed: Allowed<'r>,
+    finder: Finder<'r>,
     b: GraphBuilder,
     constants: Constants,
     memo: HashMap<Vec<Entry>, Option<Solution>>,
@@ -143,6 +145,7 @@ impl<'r> Work<'r> {
     fn new(allowed: Allowed<'r>) -> Work<'r> {
         Work {
             allowed,
+            finder: Finder::new(allowed.composites()),
             b: GraphBuilder::new(),
             constants: Constants::default(),
             memo: HashMap::default(),
@@ -162,6 +165,9 @@ impl<'r> Work<'r> {
         {
             return value;
         }
+        if let Some(found) = self.finder.find(graph, &self.constants, value.node) {
+            return self.call(value, found, from).unwrap_or(value);
+        }
         let cone = Cone::above(graph, &self.constants, value.node);
         let (structure, values) = cone.structure(graph, &self.constants);
         if !self.memo.contains_key(&structure) {
@@ -174,6 +180,18 @@ impl<'r> Work<'r> {
             Some(solution) => self.replace(value, &cone, &values, solution, from).unwrap_or(value),
             None => self.across(value, from).unwrap_or(value),
         }
+    }
+
+    /// Calls a composite of the user.
+    fn call(&mut self, value: Value, found: Match, from: &Provenance) -> Option<Value> {
+        let (name, op, operands) = found;
+        let cone = Cone::across(self.b.graph(), &self.constants, value.node);
+        let ops = written_ops(self.b.graph(), &cone, &operands, &self.found);
+        let new = self.b.apply(op, &operands).ok()?;
+        self.constants.update(self.b.graph());
+        let (what, Provenance { place, path }) = (format!("{name}, a composite of yours,"), from.clone());
+        self.found.insert(new.node, Found { what, from: ops, rules: vec![], cost: (0.0, 0.0), place, path });
+        Some(new)
     }
 
     /// Rules of the user may match where values of different origin meet.

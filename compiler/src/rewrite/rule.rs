@@ -191,6 +191,9 @@ impl Rule {
 
     /// A side as a pattern.
     pub(crate) fn side(&self, text: &'static str) -> Result<Pattern<Term>, RuleError> {
+        if text.matches('(').count() != text.matches(')').count() {
+            return Err(self.unreadable(text, "a parenthesis is open"));
+        }
         let pattern: Pattern<Term> = text.parse().map_err(|e| self.unreadable(text, format!("{e}")))?;
         let is_op = |node: &ENodeOrVar<Term>| matches!(node, ENodeOrVar::ENode(Term::Apply(..)));
         if text == self.lhs && !pattern.ast.as_ref().last().is_some_and(is_op) {
@@ -334,8 +337,38 @@ pub enum RuleError {
         /// The right side.
         rhs: &'static str,
     },
-    /// Two rules of one name.
-    #[error("rule {rule}: another rule has this name")]
+    /// A part of a composite that cannot be traced, or has the wrong results.
+    #[error("composite {rule}: its {part} does not work out: {reason}")]
+    Part {
+        /// Its name.
+        rule: &'static str,
+        /// The part.
+        part: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A part of a composite that is not what its definition says.
+    #[error("composite {rule}: with {operands}, its definition gives {lhs:?} and its {part} gives {rhs:?}")]
+    Differs {
+        /// Its name.
+        rule: &'static str,
+        /// The part.
+        part: &'static str,
+        /// What the operands were.
+        operands: String,
+        /// What the definition gives.
+        lhs: f64,
+        /// What the part gives.
+        rhs: f64,
+    },
+    /// A derivative that seems right and is not proved.
+    #[error("composite {rule}: its derivative agrees with its definition, but no normal form proves it")]
+    Unproved {
+        /// Its name.
+        rule: &'static str,
+    },
+    /// Two rules or composites of one name.
+    #[error("rule {rule}: the name is taken")]
     Duplicate {
         /// The name.
         rule: &'static str,

@@ -1,6 +1,7 @@
 //! A set of rules that is used together: the standard ones and those of a user.
 
 use super::check::check;
+use super::composite::{UserComposite, check_composite};
 use super::language::{Meaning, Term};
 use super::rule::{Rule, RuleError, Tier};
 use super::rules::RULES;
@@ -26,7 +27,10 @@ use std::sync::{Arc, LazyLock};
 /// # Ok::<(), evenkeel_compiler::rewrite::rule::RuleError>(())
 /// ```
 #[derive(Clone)]
-pub struct Rules(Vec<Arc<Compiled>>);
+pub struct Rules {
+    compiled: Vec<Arc<Compiled>>,
+    composites: Vec<UserComposite>,
+}
 
 /// A rule as egg runs it.
 struct Compiled {
@@ -45,7 +49,7 @@ impl Compiled {
 
 static STANDARD: LazyLock<Rules> = LazyLock::new(|| {
     let compiled: Result<_, RuleError> = RULES.iter().map(Compiled::new).collect();
-    Rules(compiled.unwrap_or_else(|error| panic!("{error}")))
+    Rules { compiled: compiled.unwrap_or_else(|error| panic!("{error}")), composites: Vec::new() }
 });
 
 impl Rules {
@@ -65,14 +69,36 @@ impl Rules {
                 return Err(RuleError::Duplicate { rule: rule.name });
             }
             check(rule)?;
-            all.0.push(Compiled::new(rule)?);
+            all.compiled.push(Compiled::new(rule)?);
         }
         Ok(all)
     }
 
+    /// These rules and composites, each of which is [checked](check_composite) first.
+    ///
+    /// # Errors
+    /// What [`check_composite`] finds; a name that is taken.
+    pub fn with_composites(&self, composites: &[UserComposite]) -> Result<Rules, RuleError> {
+        let mut all = self.clone();
+        for composite in composites {
+            if all.composites.iter().any(|known| known.name == composite.name) {
+                return Err(RuleError::Duplicate { rule: composite.name });
+            }
+            check_composite(composite)?;
+            all = all.holding(composite.clone());
+        }
+        Ok(all)
+    }
+
+    /// With a composite as it is.
+    pub(crate) fn holding(mut self, composite: UserComposite) -> Rules {
+        self.composites.push(composite);
+        self
+    }
+
     /// The rows.
     pub fn iter(&self) -> impl Iterator<Item = &Rule> {
-        self.0.iter().map(|compiled| &compiled.rule)
+        self.compiled.iter().map(|compiled| &compiled.rule)
     }
 }
 
@@ -98,9 +124,14 @@ pub(crate) struct Allowed<'r> {
 }
 
 impl<'r> Allowed<'r> {
+    /// Composites of the user that may be recognized.
+    pub(crate) fn composites(self) -> &'r [UserComposite] {
+        if self.names_ops() { &self.rules.composites } else { &[] }
+    }
+
     /// Rules that may run on values of this type.
     fn compiled(self, dtype: DType) -> impl Iterator<Item = &'r Arc<Compiled>> {
-        self.rules.0.iter().filter(move |compiled| compiled.rule.tier_in(dtype) <= self.float)
+        self.rules.compiled.iter().filter(move |compiled| compiled.rule.tier_in(dtype) <= self.float)
     }
 
     /// The rules as egg runs them.
@@ -116,12 +147,12 @@ impl<'r> Allowed<'r> {
     /// True when the ops of one of the rules are all there, the outermost at the root.
     pub(crate) fn may_fire(self, root: &str, present: &HashSet<&str>) -> bool {
         let applies = |ops: &[&str]| ops[0] == root && ops.iter().all(|op| present.contains(op));
-        self.rules.0.iter().any(|compiled| applies(&compiled.ops))
+        self.rules.compiled.iter().any(|compiled| applies(&compiled.ops))
     }
 
     /// True when a rule of the user may fire at this op.
     pub(crate) fn has_own(self, root: &str) -> bool {
-        self.rules.0[RULES.len()..].iter().any(|compiled| compiled.ops[0] == root)
+        self.rules.compiled[RULES.len()..].iter().any(|compiled| compiled.ops[0] == root)
     }
 
     /// True when values may change where something is infinite, NaN or overflows: named ops may
