@@ -1,6 +1,7 @@
 //! The one error of the library: what went wrong, with where in the user's code.
 
 use crate::checkpoint::CheckpointError;
+use crate::rewrite::RuleError;
 use crate::session::GradientMismatch;
 use crate::train::SavedAt;
 use evenkeel_compiler::CompileError;
@@ -25,6 +26,9 @@ pub enum Error {
     /// The program could not be loaded or run.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// A rewrite rule that is not what it claims.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
     /// Tensors that do not fit what was compiled.
     #[error(transparent)]
     Arguments(#[from] EvalError),

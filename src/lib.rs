@@ -17,6 +17,7 @@ pub mod host;
 pub mod nn;
 pub mod optim;
 pub mod prelude;
+pub mod rewrite;
 pub mod session;
 pub mod trace;
 pub mod train;

@@ -23,7 +23,12 @@ use std::path::{Path, PathBuf};
 /// The messages of errors of one enum, one per line, after checking that every variant is there.
 /// `internal` are variants that users cannot cause.
 #[track_caller]
-fn messages<E: Debug + Display>(file: &str, name: &str, internal: &[&str], errors: &[E]) -> String {
+pub(crate) fn messages<E: Debug + Display>(
+    file: &str,
+    name: &str,
+    internal: &[&str],
+    errors: &[E],
+) -> String {
     let variant = |error: &E| {
         let text = format!("{error:?}");
         text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_string()
@@ -415,6 +420,9 @@ fn errors_of_the_library() {
             .unwrap_err(),
         trained.run((&x, &x)).unwrap_err(),
         Error::from(trained.resume(folder.0.join("absent")).unwrap_err()),
+        Error::from(
+            evenkeel::rewrite::check(&evenkeel::rewrite::rule("half", "(foo ?x)", "?x")).unwrap_err(),
+        ),
         check_gradients(|x: Var| custom_vjp(&[x], |x| (x[0] * 2.0, vec![]), |_, g| vec![g]), &x).unwrap_err(),
         grad(|x: Var| wide(x)).wrt(0).run(&x).unwrap_err(),
         trained.run(Tensor::full(&[3, 2], f32::INFINITY)).unwrap_err(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
 
-const NAMES: [&str; 3] = ["custom_norm", "digits", "quickstart"];
+const NAMES: [&str; 4] = ["custom_norm", "digits", "quickstart", "user_rule"];
 
 /// Built once; nothing to do where `cargo test` has built them.
 static BUILT: LazyLock<()> = LazyLock::new(|| {
@@ -67,4 +67,13 @@ fn custom_norm_is_one_kernel_in_each_direction() {
         let fraction = number_after(&printed, direction);
         assert!(fraction > 0.02 && fraction < 20.0, "{fraction} of the copy rate\n{printed}");
     }
+}
+
+#[test]
+fn user_rule_is_checked_and_fires() {
+    let printed = run("user_rule");
+    assert!(printed.contains("select-larger: (select (gt ?x ?y) ?x ?y) -> (max ?x ?y), finite"), "{printed}");
+    assert!(printed.contains("recognized: max from "), "{printed}");
+    assert!(printed.contains("; tanh_gate, a composite of yours, from tanh, mul"), "{printed}");
+    assert!(printed.contains("rule select-smaller: with ?x = "), "{printed}");
 }

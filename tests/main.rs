@@ -1,5 +1,6 @@
 //! The integration tests, in one binary: a module per subject.
 
+mod accuracy;
 mod allocation;
 mod cargo;
 mod cli;
@@ -21,6 +22,7 @@ mod places;
 mod random_graphs;
 mod recognition;
 mod rewriting;
+mod rules;
 mod steps;
 mod structure;
 mod targets;

@@ -11,22 +11,22 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// One way to write a function.
-struct Spelling {
-    family: &'static str,
+pub(crate) struct Spelling {
+    pub(crate) family: &'static str,
     /// Name of the op that it must become.
     op: &'static str,
-    who: &'static str,
+    pub(crate) who: &'static str,
     inputs: &'static str,
-    body: &'static str,
+    pub(crate) body: &'static str,
 }
 
 impl Spelling {
-    fn text(&self, body: &str) -> String {
+    pub(crate) fn text(&self, body: &str) -> String {
         format!("{}\n{body}", self.inputs)
     }
 }
 
-fn spellings() -> Vec<Spelling> {
+pub(crate) fn spellings() -> Vec<Spelling> {
     let mut all = Vec::new();
     for block in include_str!("recognition/spellings.txt").split("## ").skip(1) {
         let mut parts = block.split("\n# ");

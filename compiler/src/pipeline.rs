@@ -7,7 +7,8 @@ use crate::expand::expand;
 use crate::fuse::{Class, Fusion, fuse, taps};
 use crate::plan::{Plan, Planned, plan};
 use crate::report::{Amount, KernelReport, Report};
-use crate::rewrite::{Simplified, Tally, simplify};
+use crate::rewrite::rule::Tier;
+use crate::rewrite::{Rules, Simplified, Tally, simplify_with};
 use crate::schedule::schedule;
 use evenkeel_ir::kernel::{Kernel, Role};
 use evenkeel_ir::program::{Buffer, Code, Program, Step};
@@ -22,15 +23,26 @@ pub struct Options {
     pub updates: Vec<(usize, usize)>,
     /// Fuse ops into kernels; without it every op is a kernel of its own.
     pub fuse: bool,
-    /// Rewrite scopes to cheaper expressions ([`simplify`]).
+    /// Rewrite scopes to cheaper expressions ([`simplify_with`]).
     pub rewrite: bool,
+    /// By these rules.
+    pub rules: Rules,
+    /// How far rewriting may change results in floating point: up to this tier.
+    pub float: Tier,
     /// Outputs that are there to be looked at; the report says what fusion they prevent.
     pub taps: Vec<usize>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { updates: Vec::new(), fuse: true, rewrite: true, taps: Vec::new() }
+        Options {
+            updates: Vec::new(),
+            fuse: true,
+            rewrite: true,
+            rules: Rules::standard(),
+            float: Tier::default(),
+            taps: Vec::new(),
+        }
     }
 }
 
@@ -52,7 +64,9 @@ pub struct Compiled {
 pub fn compile(graph: &Graph, target: &Target, options: &Options) -> Result<Compiled, CompileError> {
     let mut clock = Clock::start();
     check(graph)?;
-    let rewritten = if options.rewrite { simplify(graph)? } else { Simplified::unchanged(graph) };
+    let Options { rules, float, .. } = options;
+    let rewritten =
+        if options.rewrite { simplify_with(graph, rules, *float)? } else { Simplified::unchanged(graph) };
     clock.stage("rewrite");
     let expanded = verified("expand", expand(&rewritten.graph))?;
     clock.stage("expand");

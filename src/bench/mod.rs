@@ -8,6 +8,7 @@ pub mod rewrite;
 
 use crate::error::Error;
 use crate::host::host_target;
+use crate::session::engine::Setup;
 use crate::session::origin::Origin;
 use crate::session::{float_inputs, vjp_graph};
 use evenkeel_compiler::{Options, Report, compile};
@@ -98,7 +99,7 @@ impl Measurement {
 pub fn measure(case: &Case, setting: Setting) -> Result<Measurement, Error> {
     let Setting { batch, threads, budget } = setting;
     let mut origin = Origin::default();
-    let mut graph = origin.recognize(&case.graph)?;
+    let mut graph = origin.recognize(&case.graph, &Setup::default())?;
     if case.gradients {
         graph = origin.stage("grad", || vjp_graph(&graph, &float_inputs(&graph)))?;
     }

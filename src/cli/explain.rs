@@ -129,8 +129,9 @@ impl Graphs {
     /// What the compiler makes of it.
     fn report(&self) -> Result<Report, Failure> {
         let compiled = compile(&self.last, &host_target(1), &Options::default())?;
-        let mut report = compiled.report.explained(&self.last)?;
-        report.recognize(&self.written, &recognize_explained(&self.written)?);
+        let Options { rules, float, .. } = Options::default();
+        let mut report = compiled.report.explained(&self.last, &rules, float)?;
+        report.recognize(&self.written, &recognize_explained(&self.written, &rules, float)?);
         report.folded = self.folded.folded.iter().map(Folded::to_string).collect();
         report.not_folded = self.folded.refused.iter().map(Refused::to_string).collect();
         Ok(report)

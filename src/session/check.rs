@@ -1,6 +1,7 @@
 //! Comparing derivatives with differences.
 
 use super::derive::{float_inputs, vjp_graph};
+use super::engine::Setup;
 use super::functional::Function;
 use super::traced::trace_function;
 use crate::error::Error;
@@ -41,7 +42,7 @@ pub fn check_gradients<A, F: Function<A>>(f: F, inputs: impl Tensors) -> Result<
     let mut tensors: Vec<&Tensor> = Vec::new();
     inputs.visit(&mut |tensor| tensors.push(tensor));
     let types: Vec<TensorType> = tensors.iter().map(|tensor| tensor.ty()).collect();
-    let (graph, _) = trace_function(&f, &types, false)?;
+    let (graph, _) = trace_function(&f, &types, false, &Setup::default())?;
     // the first input is the seed of random ops
     let seed = Tensor::scalar(0i64);
     let literals: Vec<Literal> = [&seed].iter().chain(&tensors).map(|tensor| tensor.to_literal()).collect();

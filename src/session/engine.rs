@@ -8,6 +8,8 @@
 use super::device::Device;
 use super::origin::Origin;
 use crate::error::Error;
+use evenkeel_compiler::rewrite::Rules;
+use evenkeel_compiler::rewrite::rule::Tier;
 use evenkeel_ir::eval::{check_memory, eval_at};
 use evenkeel_ir::{EvalError, Graph, Literal, TensorType, bind_batch};
 use evenkeel_runtime::{Argument, Tensor};
@@ -18,6 +20,10 @@ pub(crate) struct Setup {
     pub(crate) device: Device,
     /// Threads to run on; all of the computer's when not given.
     pub(crate) threads: Option<usize>,
+    /// Rewrite rules.
+    pub(crate) rules: Rules,
+    /// How far rewriting may change results in floating point.
+    pub(crate) float: Tier,
 }
 
 /// A compiled graph, callable from many threads.

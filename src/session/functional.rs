@@ -10,6 +10,7 @@ use super::model::Model;
 use super::traced::trace_function;
 use super::tree::{Tensors, Tree};
 use crate::error::Error;
+use crate::rewrite::{Rules, Tier};
 use crate::trace::{self, Var};
 use evenkeel_ir::op::Subgraph;
 use evenkeel_ir::{DType, Graph, Op, Place, Real, TensorType};
@@ -88,6 +89,19 @@ impl<A, F: Function<A>, L: Tree<Leaf = usize>> Derivative<A, F, L> {
         self
     }
 
+    /// Rewrites by these rules; by the standard ones by default. See [`rewrite`](crate::rewrite).
+    pub fn rules(mut self, rules: &Rules) -> Self {
+        self.setup.rules = rules.clone();
+        self
+    }
+
+    /// How far rewriting may change results in floating point: up to this tier,
+    /// [`Tier::Finite`] by default.
+    pub fn float(mut self, tier: Tier) -> Self {
+        self.setup.float = tier;
+        self
+    }
+
     /// Computes it. Arguments are those of the closure; after them the cotangents of its results
     /// ([`vjp`]) or the tangents of its arguments ([`jvp`]).
     ///
@@ -125,7 +139,7 @@ impl<A, F: Function<A>, L: Tree<Leaf = usize>> Derivative<A, F, L> {
         }
         let own = F::ARGUMENTS.min(arguments.len());
         let types: Vec<TensorType> = arguments[..own].iter().map(|var| var.ty()).collect();
-        let (graph, _) = trace_function(&self.function, &types, true)?;
+        let (graph, _) = trace_function(&self.function, &types, true, &self.setup)?;
         let (graph, layout) = (self.transform)(&graph, F::ARGUMENTS)?;
         let count = graph.outputs().len();
         // the place of the seed, which a nested closure does not read
@@ -144,7 +158,7 @@ impl<A, F: Function<A>, L: Tree<Leaf = usize>> Derivative<A, F, L> {
             return Ok(jit.clone());
         }
         let own = F::ARGUMENTS.min(types.len());
-        let (graph, mut origin) = trace_function(&self.function, &types[..own], false)?;
+        let (graph, mut origin) = trace_function(&self.function, &types[..own], false, &self.setup)?;
         let (graph, layout) = origin.stage("grad", || (self.transform)(&graph, F::ARGUMENTS))?;
         let jit = Arc::new(Jit::compile(Model::new(()), graph, &origin, layout, 0, &self.setup)?);
         *cache = Some((types, jit.clone()));

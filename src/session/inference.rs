@@ -13,6 +13,7 @@ use super::tree::{Tensors, Tree};
 use super::{Derived, Device, Fold, Folded, Refused};
 use crate::error::Error;
 use crate::nn::{FieldPath, LeafMut, LeafRef, Param, Parameters};
+use crate::rewrite::{Rules, Tier};
 use crate::trace::{Mode, Var};
 use evenkeel_compiler::fold::hoist;
 use evenkeel_ir::{Graph, Literal, eval};
@@ -80,6 +81,19 @@ impl<M: Parameters, A, F> InferenceBuilder<M, A, F> {
         self
     }
 
+    /// Rewrites by these rules; by the standard ones by default. See [`rewrite`](crate::rewrite).
+    pub fn rules(mut self, rules: &Rules) -> Self {
+        self.setup.rules = rules.clone();
+        self
+    }
+
+    /// How far rewriting may change results in floating point: up to this tier,
+    /// [`Tier::Finite`] by default.
+    pub fn float(mut self, tier: Tier) -> Self {
+        self.setup.float = tier;
+        self
+    }
+
     /// Compiles for the sizes of the example only, its leading axis included.
     pub fn fixed_batch(mut self) -> Self {
         self.symbolic = false;
@@ -110,7 +124,8 @@ impl<M: Parameters, A, F> InferenceBuilder<M, A, F> {
             layout = Some(places);
             vars
         };
-        let mut traced = trace_model(&self.model, Mode::Eval, self.symbolic, example, function)?;
+        let mut traced =
+            trace_model(&self.model, (Mode::Eval, self.symbolic), &self.setup, example, function)?;
         let layout = layout.expect("the closure has run");
         let (graph, mut origin) = (without_state(&traced), std::mem::take(&mut traced.origin));
         let leaves = traced.trained.len();

@@ -11,6 +11,7 @@ use super::traced::{Forward, tapped, trace_model};
 use super::tree::{Tensors, Tree};
 use crate::error::Error;
 use crate::nn::Parameters;
+use crate::rewrite::{Rules, Tier};
 use crate::trace::{Mode, Var};
 use evenkeel_compiler::fold::Fold;
 use evenkeel_ir::Graph;
@@ -68,6 +69,19 @@ impl<M: Parameters, A, F> JitBuilder<M, A, F> {
         self
     }
 
+    /// Rewrites by these rules; by the standard ones by default. See [`rewrite`](crate::rewrite).
+    pub fn rules(mut self, rules: &Rules) -> Self {
+        self.options.setup.rules = rules.clone();
+        self
+    }
+
+    /// How far rewriting may change results in floating point: up to this tier,
+    /// [`Tier::Finite`] by default.
+    pub fn float(mut self, tier: Tier) -> Self {
+        self.options.setup.float = tier;
+        self
+    }
+
     /// Seed of random ops; 0 by default.
     pub fn seed(mut self, seed: i64) -> Self {
         self.options.seed = seed;
@@ -113,8 +127,8 @@ impl<M: Parameters, A, F> JitBuilder<M, A, F> {
             layout = Some(places);
             vars
         };
-        let JitOptions { mode, symbolic, .. } = self.options;
-        let mut traced = trace_model(&self.model, mode, symbolic, example, function)?;
+        let JitOptions { mode, symbolic, ref setup, .. } = self.options;
+        let mut traced = trace_model(&self.model, (mode, symbolic), setup, example, function)?;
         let layout = layout.expect("the closure has run");
         let (graph, mut origin) = (without_state(&traced), std::mem::take(&mut traced.origin));
         let graph = origin.fold(&graph, traced.trained.len(), &self.options.folds)?;

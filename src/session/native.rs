@@ -25,7 +25,8 @@ impl Native {
     ) -> Result<Native, Error> {
         let names = graph.outputs().iter().enumerate();
         let taps = names.filter(|(_, (name, _))| tapped(name).is_some()).map(|(output, _)| output).collect();
-        let options = Options { updates: updates.to_vec(), taps, ..Options::default() };
+        let (rules, float) = (setup.rules.clone(), setup.float);
+        let options = Options { updates: updates.to_vec(), taps, rules, float, ..Options::default() };
         let threads = setup.threads.map_or_else(Gang::threads_from_env, Ok)?;
         let mut compiled = compile(graph, &host_target(threads), &options)?;
         origin.complete(&mut compiled.report);

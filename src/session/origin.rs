@@ -1,11 +1,13 @@
 //! What happened to a graph before the compiler got it: tracing, recognition, folds,
 //! differentiation.
 
+use super::engine::Setup;
 use crate::error::Error;
 use evenkeel_compiler::Report;
 use evenkeel_compiler::fold::lint::{Lint, lint};
 use evenkeel_compiler::fold::{Fold, Folded, Refused, fold};
-use evenkeel_compiler::rewrite::{Found, recognize, recognize_explained};
+use evenkeel_compiler::rewrite::rule::Tier;
+use evenkeel_compiler::rewrite::{Found, Rules, recognize_explained, recognize_with};
 use evenkeel_ir::Graph;
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origin {
     /// The graph as it was traced.
-    written: Option<Graph>,
+    written: Option<(Graph, Rules, Tier)>,
     found: Vec<Found>,
     pub(super) folded: Vec<Folded>,
     pub(super) refused: Vec<Refused>,
@@ -36,10 +38,10 @@ impl Origin {
     }
 
     /// The graph in terms of named ops: what is differentiated and what every device runs.
-    pub(crate) fn recognize(&mut self, graph: &Graph) -> Result<Graph, Error> {
-        let recognized = self.stage("recognize", || recognize(graph))?;
+    pub(crate) fn recognize(&mut self, graph: &Graph, setup: &Setup) -> Result<Graph, Error> {
+        let recognized = self.stage("recognize", || recognize_with(graph, &setup.rules, setup.float))?;
         self.found.extend(recognized.found);
-        self.written = Some(graph.clone());
+        self.written = Some((graph.clone(), setup.rules.clone(), setup.float));
         Ok(recognized.graph)
     }
 
@@ -63,10 +65,9 @@ impl Origin {
 
     /// The report of a compilation of `graph` with details of its regions.
     pub(crate) fn explain(&self, report: &Report, graph: &Graph) -> Result<Report, Error> {
-        let mut explained = report.explained(graph)?;
-        if let Some(written) = &self.written {
-            explained.recognize(written, &recognize_explained(written)?);
-        }
+        let Some((written, rules, float)) = &self.written else { return Ok(report.clone()) };
+        let mut explained = report.explained(graph, rules, *float)?;
+        explained.recognize(written, &recognize_explained(written, rules, *float)?);
         Ok(explained)
     }
 

@@ -3,6 +3,7 @@
 //! Invariant: inputs of the graph are the model's leaves by field path, `seed`, and the closure's
 //! tensors as `input.0`, `input.1`, ...; outputs are what the closure reports, taps, new state.
 
+use super::engine::Setup;
 use super::functional::Function;
 use super::model::Model;
 use super::origin::Origin;
@@ -49,8 +50,8 @@ pub(crate) fn tapped(output: &str) -> Option<&str> {
 #[track_caller]
 pub(crate) fn trace_model<M, A>(
     model: &Model<M>,
-    mode: Mode,
-    symbolic: bool,
+    (mode, symbolic): (Mode, bool),
+    setup: &Setup,
     example: &A::With<Tensor>,
     function: impl FnOnce(&M, A) -> Vec<(String, Var)>,
 ) -> Result<Forward, Error>
@@ -87,7 +88,7 @@ where
     outputs.extend(functions.into_iter().enumerate().map(|(i, var)| (format!("reverse.{i}"), var)));
     let graph = tracing.finish(outputs)?;
     origin.took("trace", clock.elapsed());
-    let graph = origin.recognize(&graph)?;
+    let graph = origin.recognize(&graph, setup)?;
     Ok(Forward {
         graph,
         origin,
@@ -145,6 +146,7 @@ pub(crate) fn trace_function<A, F: Function<A>>(
     function: &F,
     types: &[TensorType],
     nested: bool,
+    setup: &Setup,
 ) -> Result<(Graph, Origin), Error> {
     if types.len() != F::ARGUMENTS {
         return Err(EvalError::Count { expected: F::ARGUMENTS, found: types.len() }.into());
@@ -166,6 +168,6 @@ pub(crate) fn trace_function<A, F: Function<A>>(
     });
     let graph = tracing.finish(results)?;
     origin.took("trace", clock.elapsed());
-    let graph = origin.recognize(&graph)?;
+    let graph = origin.recognize(&graph, setup)?;
     Ok((graph, origin))
 }

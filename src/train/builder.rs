@@ -6,6 +6,7 @@ use super::update::{GRADIENT_NORM, LOSS, NONFINITE, STEP, slot_name, step_graph}
 use crate::error::Error;
 use crate::nn::{FieldPath, LeafRef, Parameters};
 use crate::optim::{Optimizer, Schedule};
+use crate::rewrite::{Rules, Tier};
 use crate::session::engine::{Engine, Setup};
 use crate::session::traced::trace_model;
 use crate::session::{Device, IntoModel, Model, Tree, select_outputs};
@@ -102,6 +103,19 @@ impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
         self
     }
 
+    /// Rewrites by these rules; by the standard ones by default. See [`rewrite`](crate::rewrite).
+    pub fn rules(mut self, rules: &Rules) -> Self {
+        self.setup.rules = rules.clone();
+        self
+    }
+
+    /// How far rewriting may change results in floating point: up to this tier,
+    /// [`Tier::Finite`] by default.
+    pub fn float(mut self, tier: Tier) -> Self {
+        self.setup.float = tier;
+        self
+    }
+
     /// Seed of random ops, such as dropout; each step derives its own from it. 0 by default.
     pub fn seed(mut self, seed: i64) -> Self {
         self.seed = seed;
@@ -169,7 +183,8 @@ impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
             let named = metrics.into_iter().map(|(name, var)| (name.to_string(), var));
             std::iter::once((LOSS.to_string(), loss)).chain(named).collect()
         };
-        let mut forward = trace_model(&self.model, self.mode, self.symbolic, example, reported)?;
+        let mut forward =
+            trace_model(&self.model, (self.mode, self.symbolic), &self.setup, example, reported)?;
         let found = forward.graph.ty(forward.graph.outputs()[0].1);
         if found.rank() > 0 || !found.dtype.is_float() {
             return Err(Error::Loss { found: found.clone() });

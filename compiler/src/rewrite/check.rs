@@ -2,8 +2,8 @@
 //! equal they are.
 //!
 //! Both sides run in the f64 interpreter on random tensors of several kinds: plain, small
-//! integers with zeros, large, tiny, huge, and with infinities and NaN. Operands that a guard
-//! asks for are made to satisfy it. Start at [`check`].
+//! integers with zeros, large, tiny, positive, huge, and with infinities and NaN. Operands that a
+//! guard asks for are made to satisfy it. Start at [`check_rules`].
 
 use super::cone::{Cone, Constants};
 use super::language::{Head, Term};
@@ -11,12 +11,13 @@ use super::recipe::Recipe;
 use super::region::Region;
 use super::rule::{Guard, Rule, RuleError, Tier};
 use super::spelling;
-use egg::{ENodeOrVar, Id, Pattern, PatternAst, RecExpr, Var};
+use egg::{ENodeOrVar, Id, PatternAst, RecExpr, Var};
 use evenkeel_ir::eval::eval_nodes;
-use evenkeel_ir::op::RandomKind;
+use evenkeel_ir::op::{Binary, RandomKind, Unary};
 use evenkeel_ir::random::fill;
 use evenkeel_ir::{DType, GraphBuilder, Literal, Op, Shape, TensorType, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// How often each kind of operands is tried.
 const TRIALS: i64 = 10;
@@ -36,6 +37,34 @@ pub struct Measured {
     pub error: f64,
     /// How many samples were compared.
     pub samples: usize,
+    /// Those among which all was finite.
+    pub finite: usize,
+}
+
+/// Checks rules, those of the compiler or of a user: what a test of them asserts.
+///
+/// # Errors
+/// The first thing that [`check`] finds, and names that two rules share.
+///
+/// # Examples
+/// ```
+/// use evenkeel_compiler::rewrite::check::check_rules;
+/// use evenkeel_compiler::rewrite::rule::{Tier, rule};
+///
+/// let larger = rule("select-larger", "(select (gt ?x ?y) ?x ?y)", "(max ?x ?y)").finite()
+///     .example("(select (gt x g) x g)")
+///     .fails_when("(select (gt x g) g x)");
+/// assert_eq!(check_rules(&[larger])?[0].tier, Tier::Finite);
+/// let wrong = check_rules(&[larger.exact()]).unwrap_err();
+/// assert_eq!(wrong.to_string(), "rule select-larger: declared exact, measured finite");
+/// # Ok::<(), evenkeel_compiler::rewrite::rule::RuleError>(())
+/// ```
+pub fn check_rules(rules: &[Rule]) -> Result<Vec<Measured>, RuleError> {
+    let mut names = BTreeSet::new();
+    if let Some(twice) = rules.iter().find(|rule| !names.insert(rule.name)) {
+        return Err(RuleError::Duplicate { rule: twice.name });
+    }
+    rules.iter().map(check).collect()
 }
 
 /// Checks one rule.
@@ -45,8 +74,8 @@ pub struct Measured {
 /// does not fire or a counterexample that does, unequal sides, a tier better than measured.
 pub fn check(rule: &Rule) -> Result<Measured, RuleError> {
     rule.compile()?;
-    examples(rule)?;
     let measured = measure(rule)?;
+    examples(rule)?;
     if rule.tier < measured.tier {
         let (declared, measured) = (rule.tier.name(), measured.tier.name());
         return Err(RuleError::Tier { rule: rule.name, declared, measured });
@@ -69,14 +98,13 @@ fn examples(rule: &Rule) -> Result<(), RuleError> {
 
 /// True when the rule rewrites the root of an expression.
 fn fires(rule: &Rule, example: &'static str) -> Result<bool, RuleError> {
-    let unreadable = |reason: String| RuleError::Parse { rule: rule.name, side: example, reason };
-    let graph = spelling::graph(INPUTS, example).map_err(unreadable)?;
+    let graph = spelling::graph(INPUTS, example).map_err(|reason| rule.unreadable(example, reason))?;
     let mut constants = Constants::default();
     constants.update(&graph);
     let root = graph.outputs()[0].1.node;
-    let cone = Cone::above(&graph, &constants, root);
+    let cone = Cone::across(&graph, &constants, root);
     let region = Region::whole(&graph, &constants, &cone)
-        .ok_or_else(|| unreadable("it has no algebra".to_string()))?;
+        .ok_or_else(|| rule.unreadable(example, "it has no algebra"))?;
     let (classes, root) = (&region.classes, classes_root(&region));
     let matches = |rewrite: egg::Rewrite<_, _>| {
         let found = rewrite.searcher.search_eclass(classes, root);
@@ -91,9 +119,7 @@ fn classes_root(region: &Region) -> Id {
 
 /// One side of a rule as an expression whose leaves are the variables, by place.
 fn side(rule: &Rule, text: &'static str, variables: &mut Vec<Var>) -> Result<RecExpr<Term>, RuleError> {
-    let pattern: Result<Pattern<Term>, _> = text.parse();
-    let parse = |reason: String| RuleError::Parse { rule: rule.name, side: text, reason };
-    let ast: PatternAst<Term> = pattern.map_err(|error| parse(error.to_string()))?.ast;
+    let ast: PatternAst<Term> = rule.side(text)?.ast;
     let mut place = |variable: &Var| {
         let known = variables.iter().position(|v| v == variable);
         known.unwrap_or_else(|| {
@@ -108,17 +134,34 @@ fn side(rule: &Rule, text: &'static str, variables: &mut Vec<Var>) -> Result<Rec
     Ok(RecExpr::from(ast.as_ref().iter().map(leaf).collect::<Vec<_>>()))
 }
 
-/// Variables that stand for axes.
-fn axes_of(expression: &RecExpr<Term>) -> Vec<u32> {
-    let operand = |term: &Term| match term {
-        Term::Apply(Head::Reduce(_) | Head::Composite(..), operands) => Some(operands[0]),
-        _ => None,
+/// Variables among these operands of ops.
+fn variables_at(expression: &RecExpr<Term>, operands: fn(Head) -> Range<usize>) -> Vec<u32> {
+    let of = |term: &Term| match term {
+        Term::Apply(head, all) => all[operands(*head)].to_vec(),
+        _ => Vec::new(),
     };
     let leaf = |id: Id| match expression[id] {
         Term::Leaf(place) => Some(place),
         _ => None,
     };
-    expression.as_ref().iter().filter_map(operand).filter_map(leaf).collect()
+    expression.as_ref().iter().flat_map(of).filter_map(leaf).collect()
+}
+
+/// Operands that are axes.
+fn axes_operands(head: Head) -> Range<usize> {
+    match head {
+        Head::Reduce(_) | Head::Composite(..) => 0..1,
+        _ => 0..0,
+    }
+}
+
+/// Operands that are truth values.
+fn truth_operands(head: Head) -> Range<usize> {
+    match head {
+        Head::Select | Head::Indicator | Head::Unary(Unary::Not) => 0..1,
+        Head::Binary(Binary::And | Binary::Or) => 0..2,
+        _ => 0..0,
+    }
 }
 
 /// Puts axes in the place of the variables that stand for them.
@@ -131,11 +174,13 @@ fn over(expression: &RecExpr<Term>, axes: &BTreeMap<u32, u64>) -> RecExpr<Term> 
 }
 
 /// Kinds of operands: what becomes of a standard normal sample.
-const KINDS: [(bool, fn(usize, f64) -> f64); 7] = [
+const KINDS: [(bool, fn(usize, f64) -> f64); 9] = [
     (true, |_, x| x),
     (true, |_, x| (2.0 * x).round()),
     (true, |_, x| 300.0 * x),
     (true, |_, x| 1e-9 * x),
+    (true, |_, x| 0.1 + x.abs()),
+    (true, |_, x| x.abs() / (1.0 + x.abs())),
     (false, |_, x| 1e160 * x),
     (false, |i, x| if i % 5 == 0 { f64::INFINITY.copysign(x) } else { x }),
     (false, |i, x| if i % 7 == 0 { f64::NAN } else { x }),
@@ -144,31 +189,90 @@ const KINDS: [(bool, fn(usize, f64) -> f64); 7] = [
 fn measure(rule: &Rule) -> Result<Measured, RuleError> {
     let mut variables = Vec::new();
     let sides = [side(rule, rule.lhs, &mut variables)?, side(rule, rule.rhs, &mut variables)?];
-    let axes_variables: Vec<u32> = sides.iter().flat_map(axes_of).collect();
-    let mut measured = Measured { tier: Tier::Exact, error: 0.0, samples: 0 };
+    let at = |operands| sides.iter().flat_map(|side| variables_at(side, operands)).collect::<Vec<u32>>();
+    let (axes_variables, truths) = (at(axes_operands), at(truth_operands));
+    let types: Vec<DType> = (0..variables.len() as u32)
+        .map(|place| if truths.contains(&place) { DType::Bool } else { DType::F64 })
+        .collect();
+    let mut measured = Measured { tier: Tier::Exact, error: 0.0, samples: 0, finite: 0 };
     for trial in 0..TRIALS {
         // not empty, and different for variables of different places
         let mask = |place: &u32| (*place, (1 + (trial as u64 + u64::from(*place) * 3) % 7));
         let axes: BTreeMap<u32, u64> = axes_variables.iter().map(mask).collect();
         let expressions = sides.each_ref().map(|side| over(side, &axes));
-        let compared = Compared::build(&expressions, variables.len()).ok_or(RuleError::Type {
-            rule: rule.name,
-            lhs: rule.lhs,
-            rhs: rule.rhs,
-        })?;
+        let (lhs, rhs) = (rule.lhs, rule.rhs);
+        let compared = Compared::build(&expressions, &types);
+        let graph = compared.ok_or(RuleError::Type { rule: rule.name, lhs, rhs })?;
         for (kind, (tame, shape)) in KINDS.iter().enumerate() {
-            let operand = |place: usize| operand(rule, &variables, place, trial * 64 + kind as i64, *shape);
+            let operand = |place: usize| {
+                operand(rule, &variables, (place, types[place]), trial * 64 + kind as i64, *shape)
+            };
             let operands: Vec<Literal> = (0..variables.len()).map(operand).collect();
-            compared.run(rule, &operands, *tame, &mut measured)?;
+            let sample =
+                Sample { rule, variables: &variables, axes: &axes, operands: &operands, tame: *tame };
+            graph.run(&sample, &mut measured)?;
         }
     }
-    Ok(measured)
+    match measured.finite {
+        0 => Err(RuleError::Unmeasured { rule: rule.name, lhs: rule.lhs, rhs: rule.rhs }),
+        _ => Ok(measured),
+    }
+}
+
+/// Operands on which both sides are compared.
+struct Sample<'a> {
+    rule: &'a Rule,
+    variables: &'a [Var],
+    axes: &'a BTreeMap<u32, u64>,
+    operands: &'a [Literal],
+    /// Each element stands for itself: no neighbor is special.
+    tame: bool,
+}
+
+impl Sample<'_> {
+    /// How far two values are apart, if that is allowed.
+    fn compare(&self, place: usize, (l, r): (f64, f64), scale: f64, finite: bool) -> Result<Tier, RuleError> {
+        let error = (l - r).abs() / scale;
+        if l == r || (l.is_nan() && r.is_nan()) {
+            Ok(Tier::Exact)
+        } else if !finite {
+            Ok(Tier::Finite)
+        } else if error <= ROUNDING {
+            Ok(Tier::Reassociates)
+        } else if error <= self.rule.bound {
+            Ok(Tier::Approximate)
+        } else {
+            Err(RuleError::Unsound { rule: self.rule.name, operands: self.at(place), lhs: l, rhs: r })
+        }
+    }
+
+    /// The operands at an element, in words.
+    fn at(&self, place: usize) -> String {
+        let one = |(number, variable): (usize, &Var)| match self.axes.get(&(number as u32)) {
+            Some(mask) => format!("{variable} = axes {mask:b}"),
+            None => format!("{variable} = {:?}", self.operands[number].float_at(place)),
+        };
+        let values = self.variables.iter().enumerate().map(one).collect::<Vec<_>>().join(", ");
+        if self.tame && self.axes.is_empty() { values } else { format!("{values} (among others)") }
+    }
 }
 
 /// A random operand that satisfies the guards.
-fn operand(rule: &Rule, variables: &[Var], place: usize, seed: i64, shape: fn(usize, f64) -> f64) -> Literal {
+fn operand(
+    rule: &Rule,
+    variables: &[Var],
+    (place, dtype): (usize, DType),
+    seed: i64,
+    shape: fn(usize, f64) -> f64,
+) -> Literal {
     let sample = fill(RandomKind::Normal, place as u64, seed, DType::F64, &SPACE).to_floats();
-    let mut values: Vec<f64> = sample.iter().enumerate().map(|(i, &x)| shape(i, x)).collect();
+    if dtype == DType::Bool {
+        let truths = sample.iter().map(|x| i64::from(*x > 0.0)).collect();
+        return Literal::ints(DType::Bool, &SPACE, truths);
+    }
+    // what is special of one variable meets all of another
+    let shift = place * (seed / 64) as usize;
+    let mut values: Vec<f64> = sample.iter().enumerate().map(|(i, &x)| shape(i + shift, x)).collect();
     let name = variables[place].to_string();
     for guard in rule.guards {
         match guard {
@@ -193,31 +297,26 @@ struct Compared {
 }
 
 impl Compared {
-    fn build(sides: &[RecExpr<Term>; 2], variables: usize) -> Option<Compared> {
+    fn build(sides: &[RecExpr<Term>; 2], types: &[DType]) -> Option<Compared> {
         let mut b = GraphBuilder::new();
-        let ty = TensorType::new(DType::F64, Shape::of(&SPACE));
-        let leaves: Vec<Value> = (0..variables).map(|i| b.input(format!("v{i}"), ty.clone())).collect();
+        let shape = Shape::of(&SPACE);
+        let leaf = |(i, ty): (usize, &DType)| b.input(format!("v{i}"), TensorType::new(*ty, shape.clone()));
+        let leaves: Vec<Value> = types.iter().enumerate().map(leaf).collect();
         let mut build = |side: &RecExpr<Term>| {
-            let recipe = Recipe::free(side, ty.shape.clone(), DType::F64);
+            let recipe = Recipe::free(side, shape.clone(), DType::F64);
             let value = recipe.value(&mut b, &leaves)?;
-            if b.ty(value).shape == ty.shape {
+            if b.ty(value).shape == shape {
                 return Some(value);
             }
-            b.apply(Op::Broadcast(ty.shape.clone()), &[value]).ok()
+            b.apply(Op::Broadcast(shape.clone()), &[value]).ok()
         };
         let sides = [build(&sides[0])?, build(&sides[1])?];
         let same = b.ty(sides[0]) == b.ty(sides[1]);
         same.then(|| Compared { graph: b.finish([]), sides })
     }
 
-    fn run(
-        &self,
-        rule: &Rule,
-        operands: &[Literal],
-        tame: bool,
-        measured: &mut Measured,
-    ) -> Result<(), RuleError> {
-        let values = eval_nodes(&self.graph, operands, 1);
+    fn run(&self, sample: &Sample<'_>, measured: &mut Measured) -> Result<(), RuleError> {
+        let values = eval_nodes(&self.graph, sample.operands, 1);
         let of = |value: Value| values[value.node.0 as usize][value.result as usize].to_floats();
         let [lhs, rhs] = self.sides.map(of);
         let all = || values.iter().flatten().flat_map(Literal::to_floats);
@@ -225,28 +324,12 @@ impl Compared {
         let scale = all().filter(|x| x.is_finite()).fold(1e-300, |scale, x| x.abs().max(scale));
         for (place, (&l, &r)) in lhs.iter().zip(&rhs).enumerate() {
             measured.samples += 1;
-            let same = l == r || (l.is_nan() && r.is_nan());
-            let error = (l - r).abs() / scale;
-            let tier = match (same, finite) {
-                (true, _) => Tier::Exact,
-                (false, false) => Tier::Finite,
-                (false, true) if error <= ROUNDING => Tier::Reassociates,
-                (false, true) => {
-                    let operands = format_operands(operands, place, tame);
-                    return Err(RuleError::Unsound { rule: rule.name, operands, lhs: l, rhs: r });
-                }
-            };
-            measured.tier = measured.tier.max(tier);
+            measured.tier = measured.tier.max(sample.compare(place, (l, r), scale, finite)?);
             if finite {
-                measured.error = measured.error.max(error);
+                measured.finite += 1;
+                measured.error = measured.error.max((l - r).abs() / scale);
             }
         }
         Ok(())
     }
-}
-
-fn format_operands(operands: &[Literal], place: usize, tame: bool) -> String {
-    let one = |operand: &Literal| format!("{}", operand.float_at(place));
-    let values = operands.iter().map(one).collect::<Vec<_>>().join(", ");
-    if tame { values } else { format!("{values} (among others)") }
 }

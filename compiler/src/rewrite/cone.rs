@@ -99,18 +99,27 @@ impl Cone {
     /// The cone above a node. It ends where values of different origin meet, unless what meets
     /// is smaller than the root: a function of parameters.
     pub(crate) fn above(graph: &Graph, constants: &Constants, root: NodeId) -> Cone {
+        let result = |node: NodeId| size(graph, Value { node, result: 0 });
+        let ends = |id: NodeId| constants.is_meeting(id) && result(id) >= result(root);
+        Cone::grown(graph, constants, root, ends)
+    }
+
+    /// The cone above a node, also where values of different origin meet.
+    pub(crate) fn across(graph: &Graph, constants: &Constants, root: NodeId) -> Cone {
+        Cone::grown(graph, constants, root, |_| false)
+    }
+
+    fn grown(graph: &Graph, constants: &Constants, root: NodeId, ends: impl Fn(NodeId) -> bool) -> Cone {
         let mut cone = Cone { root, nodes: Vec::new(), gates: Vec::new() };
         let mut pending = BTreeSet::from([root]);
         let mut pointwise = true;
-        let result = |node: NodeId| size(graph, Value { node, result: 0 });
-        let ends = |id: NodeId| id != root && constants.is_meeting(id) && result(id) >= result(root);
         while let Some(id) = pending.pop_last() {
             if pointwise && pending.is_empty() && id != root && graph.node(id).types.len() == 1 {
                 cone.gates.push(Value { node: id, result: 0 });
             }
             let node = graph.node(id);
             pointwise &= node.op.is_pointwise() && node.op != Op::StopGradient;
-            if !has_algebra(graph, node) || ends(id) {
+            if !has_algebra(graph, node) || (id != root && ends(id)) {
                 continue;
             }
             if cone.nodes.len() == LIMIT {

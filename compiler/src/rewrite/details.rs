@@ -3,13 +3,13 @@
 //! [`Details`] is text; [`Words`] makes it from a region: s-expressions in which shared parts
 //! have numbers, rules instantiated where they fired, and normal forms as certificates.
 
-use super::language::{Classes, Head, Term};
+use super::language::{Classes, Head, Meaning, Term};
 use super::normal::{AxisMask, Form, FormText};
 use super::region::Region;
 use super::rule::Rule;
-use super::rules::{REWRITES, RULES};
+use super::ruleset::Allowed;
 use super::tally::Tally;
-use egg::{AstSize, ENodeOrVar, Extractor, Id, Language, PatternAst, RecExpr, Subst};
+use egg::{AstSize, ENodeOrVar, Extractor, Id, Language, PatternAst, RecExpr, Rewrite, Subst};
 use evenkeel_ir::op::EpsKind;
 use evenkeel_ir::{Graph, Op, Value};
 use rustc_hash::FxHashMap as HashMap;
@@ -93,14 +93,20 @@ pub(crate) fn cuts<'a>(
 /// Names of the values of a region.
 pub(crate) struct Words<'r> {
     region: &'r Region,
+    allowed: Allowed<'r>,
     names: Vec<(Form, String)>,
     cuts: Vec<String>,
 }
 
 impl<'r> Words<'r> {
     /// Names leaves after inputs, or else after their ops.
-    pub(crate) fn new(graph: &Graph, region: &'r Region, reasons: &[&str]) -> Words<'r> {
-        let mut words = Words { region, names: Vec::new(), cuts: Vec::new() };
+    pub(crate) fn new(
+        graph: &Graph,
+        region: &'r Region,
+        reasons: &[&str],
+        allowed: Allowed<'r>,
+    ) -> Words<'r> {
+        let mut words = Words { region, allowed, names: Vec::new(), cuts: Vec::new() };
         for leaf in &region.leaves {
             let form = region.classes.analysis.leaves[words.names.len()].0;
             let name = words.unused(graph, *leaf);
@@ -211,10 +217,12 @@ impl<'r> Words<'r> {
 
     /// Where a rule fired, as `rule: before -> after`.
     fn steps(&self, name: &'static str) -> Vec<String> {
-        let Some(rule) = RULES.iter().find(|rule| rule.name == name) else { return Vec::new() };
+        let allowed = self.allowed;
+        let Some(rule) = allowed.rules.iter().find(|rule| rule.name == name) else { return Vec::new() };
         let classes = &self.region.classes;
         let mut lines: Vec<String> = Vec::new();
-        for rewrite in REWRITES.iter().filter(|r| r.name.as_str().split('#').next() == Some(name)) {
+        let named = |r: &&Rewrite<Term, Meaning>| r.name.as_str().split('#').next() == Some(name);
+        for rewrite in allowed.rewrites(classes.analysis.dtype).filter(named) {
             for found in rewrite.search(classes) {
                 let Some(pattern) = rewrite.searcher.get_pattern_ast() else { continue };
                 let holds = found.substs.iter().filter(|subst| rule.holds(classes, subst));

@@ -8,7 +8,7 @@
 use super::constants::constant;
 use super::normal::{AxisMask, Form};
 use super::reader::{Forms, Reader};
-use egg::{Analysis, DidMerge, EGraph, FromOp, FromOpError, Id, Language};
+use egg::{Analysis, DidMerge, EGraph, FromOp, Id, Language};
 use evenkeel_ir::op::{Attrs, Binary, Composite, EpsKind, Real, Unary};
 use evenkeel_ir::{Axes, DType, Extent, GraphBuilder, Op, Reduce, Shape, TensorType};
 use rustc_hash::FxHashMap as HashMap;
@@ -127,19 +127,24 @@ impl fmt::Display for Term {
 
 impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Head::Unary(op) => op.name(),
-            Head::Binary(op) => op.name(),
-            Head::Select => "select",
-            Head::Indicator => "indicator",
-            Head::StopGradient => "stop_gradient",
-            Head::Reduce(op) => op.name(),
-            Head::Composite(op, _) => op.name(),
-        })
+        f.write_str(if *self == Head::Indicator { "indicator" } else { self.op_name() })
     }
 }
 
 impl Head {
+    /// What a graph calls the op.
+    pub(crate) fn op_name(self) -> &'static str {
+        match self {
+            Head::Unary(op) => op.name(),
+            Head::Binary(op) => op.name(),
+            Head::Select => "select",
+            Head::Indicator => "cast",
+            Head::StopGradient => "stop_gradient",
+            Head::Reduce(op) => op.name(),
+            Head::Composite(op, _) => op.name(),
+        }
+    }
+
     /// The op with this name and number of operands, as patterns write it: a reduction is
     /// `reduce_sum`, `reduce_max`, ..., the axes come first.
     pub(crate) fn from_name(name: &str, operands: usize) -> Option<Head> {
@@ -162,10 +167,18 @@ impl Head {
     }
 }
 
-impl FromOp for Term {
-    type Error = FromOpError;
+/// A name that is no op.
+#[derive(Debug, thiserror::Error)]
+#[error("{name} is no op of {operands} operands")]
+pub(crate) struct UnknownOp {
+    name: String,
+    operands: usize,
+}
 
-    fn from_op(name: &str, operands: Vec<Id>) -> Result<Term, FromOpError> {
+impl FromOp for Term {
+    type Error = UnknownOp;
+
+    fn from_op(name: &str, operands: Vec<Id>) -> Result<Term, UnknownOp> {
         if operands.is_empty()
             && let Ok(number) = name.parse()
         {
@@ -173,7 +186,7 @@ impl FromOp for Term {
         }
         match Head::from_name(name, operands.len()) {
             Some(head) if !operands.is_empty() => Ok(Term::Apply(head, operands.into())),
-            _ => Err(FromOpError::new(name, operands)),
+            _ => Err(UnknownOp { name: name.to_string(), operands: operands.len() }),
         }
     }
 }

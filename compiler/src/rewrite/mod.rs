@@ -6,11 +6,13 @@
 
 mod activation;
 pub mod check;
+mod composite;
 mod cone;
 mod constants;
 mod details;
 mod extract;
 mod fixed;
+mod found;
 mod greedy;
 mod language;
 mod movement;
@@ -22,6 +24,7 @@ mod recognize;
 mod region;
 pub mod rule;
 pub mod rules;
+mod ruleset;
 mod simplify;
 mod spelling;
 mod statistic;
@@ -29,9 +32,12 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+pub use composite::{Traced, UserComposite, check_composite, composite};
 pub use details::Details;
+pub use found::Found;
 pub use greedy::greedy;
 pub use near::NearMiss;
-pub use recognize::{Found, Recognized, recognize, recognize_explained};
-pub use simplify::{Change, Kept, Simplified, simplify, simplify_explained};
+pub use recognize::{Recognized, recognize, recognize_explained, recognize_with};
+pub use ruleset::Rules;
+pub use simplify::{Change, Kept, Simplified, simplify, simplify_explained, simplify_with};
 pub use tally::Tally;

@@ -7,8 +7,8 @@
 use super::activation::{self, Function};
 use super::cone::{Cone, Constants, Cut};
 use super::details::place_of;
+use super::found::{describe, is_named};
 use super::reader::has_algebra;
-use super::recognize::{describe, is_named};
 use super::statistic::{self, Proposal, Site};
 use evenkeel_ir::eval::eval_at;
 use evenkeel_ir::op::Binary;

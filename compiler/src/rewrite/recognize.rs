@@ -8,24 +8,26 @@
 //! region's leaves. Start at [`recognize`].
 
 use super::activation;
+use super::composite::{Finder, Match};
 use super::cone::{Cone, Constants, Cut, Entry};
 use super::details::{Details, Words, distinct};
 use super::extract::{Extracted, PerElement, extract};
 use super::fixed::as_fixed_norm;
+use super::found::{Found, describe, is_named, listed, nodes_of, written_at, written_ops};
 use super::language::{Head, Settings};
 use super::movement::settle;
 use super::near::{NearMiss, near_misses};
 use super::reader::has_algebra;
 use super::recipe::Recipe;
 use super::region::Region;
-use super::rules::OPS_OF_RULES;
+use super::rule::Tier;
+use super::ruleset::{Allowed, Rules};
 use super::statistic::{self, Proposal, Site};
 use crate::CompileError;
 use crate::pipeline::verified;
-use evenkeel_ir::op::{Attrs, Binary, Composite, EpsKind};
-use evenkeel_ir::{Graph, GraphBuilder, Node, NodeId, Op, Place, Provenance, Value};
+use evenkeel_ir::op::{Attrs, Binary, Composite};
+use evenkeel_ir::{Graph, GraphBuilder, NodeId, Op, Provenance, Value};
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
-use std::fmt;
 use std::sync::Arc;
 
 /// A graph in terms of named ops, and what was found.
@@ -39,46 +41,6 @@ pub struct Recognized {
     pub nearly: Vec<NearMiss>,
 }
 
-/// A named op that was spelled out.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Found {
-    /// The op with its attributes.
-    pub what: String,
-    /// The ops of the user that it stands for, with their places; none where the user wrote it
-    /// as such.
-    pub from: Vec<(&'static str, Option<Place>)>,
-    /// Rules that fired on the way.
-    pub rules: Vec<&'static str>,
-    /// Cost before and after, in flops and passes of one element.
-    pub cost: (f64, f64),
-    /// Where its last op was written.
-    pub place: Option<Place>,
-    /// The module that was running.
-    pub path: Option<Arc<str>>,
-    /// How it was found, where that was asked for.
-    pub details: Option<Arc<Details>>,
-}
-
-impl fmt::Display for Found {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
-        if !self.from.is_empty() {
-            let names = distinct(self.from.iter().map(|(name, _)| name.to_string()));
-            write!(f, " from {}", names.join(", "))?;
-        }
-        if let Some(place) = &self.place {
-            write!(f, " at {place}")?;
-        }
-        if let Some(path) = &self.path {
-            write!(f, " (in {path})")?;
-        }
-        if !self.rules.is_empty() {
-            write!(f, "; rules: {}", self.rules.join(", "))?;
-        }
-        self.details.iter().try_for_each(|details| write!(f, "{details}"))
-    }
-}
-
 /// Rewrites spellings to the named ops that they mean.
 ///
 /// Takes and leaves a verified graph; inputs and outputs keep their order, names and types. What
@@ -87,23 +49,32 @@ impl fmt::Display for Found {
 /// # Errors
 /// Bugs of this pass.
 pub fn recognize(graph: &Graph) -> Result<Recognized, CompileError> {
-    run(graph, false)
+    recognize_with(graph, &Rules::standard(), Tier::default())
 }
 
-/// As [`recognize`], with [`Details`] of what was found and with near misses.
+/// As [`recognize`], by these rules and under this float contract: below [`Tier::Finite`] nothing
+/// becomes a named op except by a rule.
 ///
 /// # Errors
 /// Bugs of this pass.
-pub fn recognize_explained(graph: &Graph) -> Result<Recognized, CompileError> {
-    let recognized = run(graph, true)?;
+pub fn recognize_with(graph: &Graph, rules: &Rules, float: Tier) -> Result<Recognized, CompileError> {
+    run(graph, Allowed { rules, float, explain: false })
+}
+
+/// As [`recognize_with`], with [`Details`] of what was found and with near misses.
+///
+/// # Errors
+/// Bugs of this pass.
+pub fn recognize_explained(graph: &Graph, rules: &Rules, float: Tier) -> Result<Recognized, CompileError> {
+    let recognized = run(graph, Allowed { rules, float, explain: true })?;
     Ok(Recognized { nearly: near_misses(&recognized.graph), ..recognized })
 }
 
-fn run(graph: &Graph, explain: bool) -> Result<Recognized, CompileError> {
+fn run(graph: &Graph, allowed: Allowed<'_>) -> Result<Recognized, CompileError> {
     let settled = settle(graph).map_err(|source| CompileError::Pass { pass: "recognize", source })?;
     let graph = settled.as_ref().unwrap_or(graph);
     let live = graph.reachable(graph.outputs().iter().map(|(_, v)| *v));
-    let mut work = Work { explain, ..Work::default() };
+    let mut work = Work::new(allowed);
     work.b.reserve(graph.nodes().len());
     let mut values: HashMap<Value, Value> = HashMap::default();
     for (id, node) in graph.iter() {
@@ -143,17 +114,30 @@ struct Solution {
     details: Option<Arc<Details>>,
 }
 
-#[derive(Default)]
-struct Work {
-    /// Ask for details.
-    explain: bool,
+struct Work<'r> {
+    allowed: Allowed<'r>,
+    finder: Finder<'r>,
     b: GraphBuilder,
     constants: Constants,
     memo: HashMap<Vec<Entry>, Option<Solution>>,
+    /// The same for what rules of the user see.
+    across: HashMap<Vec<Entry>, Option<Solution>>,
     found: HashMap<NodeId, Found>,
 }
 
-impl Work {
+impl<'r> Work<'r> {
+    fn new(allowed: Allowed<'r>) -> Work<'r> {
+        Work {
+            allowed,
+            finder: Finder::new(allowed.composites()),
+            b: GraphBuilder::new(),
+            constants: Constants::default(),
+            memo: HashMap::default(),
+            across: HashMap::default(),
+            found: HashMap::default(),
+        }
+    }
+
     /// The value that stands for a node from now on.
     fn visit(&mut self, value: Value, from: &Provenance) -> Value {
         self.constants.update(self.b.graph());
@@ -165,16 +149,53 @@ impl Work {
         {
             return value;
         }
+        if let Some(found) = self.finder.find(graph, &self.constants, value.node) {
+            return self.call(value, found, from).unwrap_or(value);
+        }
         let cone = Cone::above(graph, &self.constants, value.node);
         let (structure, values) = cone.structure(graph, &self.constants);
         if !self.memo.contains_key(&structure) {
-            let solution = solve(graph, &self.constants, &cone, &values, self.explain);
+            let attempts: &[Search] = &[by_rules, as_activation, as_statistic, as_fixed];
+            let attempts = if self.allowed.names_ops() { attempts } else { &attempts[..1] };
+            let solution = solve(graph, &self.constants, &cone, &values, self.allowed, attempts);
             self.memo.insert(structure.clone(), solution);
         }
         match self.memo[&structure].clone() {
             Some(solution) => self.replace(value, &cone, &values, solution, from).unwrap_or(value),
-            None => value,
+            None => self.across(value, from).unwrap_or(value),
         }
+    }
+
+    /// Calls a composite of the user.
+    fn call(&mut self, value: Value, found: Match, from: &Provenance) -> Option<Value> {
+        let (name, op, operands) = found;
+        let cone = Cone::across(self.b.graph(), &self.constants, value.node);
+        let nodes = nodes_of(self.b.graph(), &cone, &operands);
+        let ops = written_ops(self.b.graph(), &nodes, &self.found);
+        let new = self.b.apply(op, &operands).ok()?;
+        self.constants.update(self.b.graph());
+        let (what, Provenance { place, path }) = (format!("{name}, a composite of yours,"), from.clone());
+        self.found.insert(
+            new.node,
+            Found { what, from: ops, rules: vec![], cost: (0.0, 0.0), place, path, details: None },
+        );
+        Some(new)
+    }
+
+    /// Rules of the user may match where values of different origin meet.
+    fn across(&mut self, value: Value, from: &Provenance) -> Option<Value> {
+        let graph = self.b.graph();
+        if !self.allowed.has_own(graph.op(value).name()) {
+            return None;
+        }
+        let cone = Cone::across(graph, &self.constants, value.node);
+        let (structure, values) = cone.structure(graph, &self.constants);
+        if !self.across.contains_key(&structure) {
+            let solution = solve(graph, &self.constants, &cone, &values, self.allowed, &[by_rules]);
+            self.across.insert(structure.clone(), solution);
+        }
+        let solution = self.across[&structure].clone()?;
+        self.replace(value, &cone, &values, solution, from)
     }
 
     fn replace(
@@ -193,7 +214,10 @@ impl Work {
             nodes.iter().filter_map(|id| self.found.get(id)?.details.clone()).collect();
         let new = solution.recipe.emit(&mut self.b, &leaves, &ty)?;
         self.constants.update(self.b.graph());
-        if let Some(what) = describe(self.b.graph().op(new)) {
+        let by_rule =
+            || (!solution.rules.is_empty() && !leaves.contains(&new)).then(|| self.b.graph().op(new).name());
+        let named = describe(self.b.graph().op(new));
+        if let Some(what) = named.or_else(|| by_rule().map(str::to_string)) {
             let Provenance { place, path } = from.clone();
             let Solution { rules, cost, details, .. } = solution;
             let written = |details: Arc<Details>| {
@@ -219,92 +243,11 @@ impl Work {
     }
 }
 
-/// Every live named op, in order, with how it was found.
-fn listed(graph: &Graph, mut found: HashMap<NodeId, Found>, live: &[bool]) -> Vec<Found> {
-    let named = |(id, node): (NodeId, &Node)| {
-        if !live[id.0 as usize] || !is_named(&node.op) {
-            return found.remove(&id).filter(|_| live[id.0 as usize]);
-        }
-        let what = describe(&node.op)?;
-        let Provenance { place, path } = graph.provenance(id).clone();
-        let written =
-            Found { what, from: vec![], rules: vec![], cost: (0.0, 0.0), place, path, details: None };
-        Some(found.remove(&id).unwrap_or(written))
-    };
-    graph.iter().filter_map(named).collect()
-}
-
-/// `mean at src/model.rs:3:8`
-fn written_at(name: &str, place: Option<Place>) -> String {
-    format!("{name}{}", place.map(|place| format!(" at {place}")).unwrap_or_default())
-}
-
-/// The nodes between the leaves and the root, in order.
-fn nodes_of(graph: &Graph, cone: &Cone, leaves: &[Value]) -> Vec<NodeId> {
-    let mut pending = vec![cone.root];
-    let mut seen = Vec::new();
-    while let Some(id) = pending.pop() {
-        let is_leaf = leaves.iter().any(|leaf| leaf.node == id);
-        if seen.contains(&id) || is_leaf || !has_algebra(graph, graph.node(id)) {
-            continue;
-        }
-        seen.push(id);
-        pending.extend(graph.node(id).inputs.iter().map(|v| v.node));
-    }
-    seen.sort();
-    seen
-}
-
-/// The user's ops among some nodes, in order, each once; those of parts that were recognized
-/// before included.
-fn written_ops(
-    graph: &Graph,
-    nodes: &[NodeId],
-    found: &HashMap<NodeId, Found>,
-) -> Vec<(&'static str, Option<Place>)> {
-    let mut names: Vec<(&'static str, Option<Place>)> = Vec::new();
-    for id in nodes {
-        let node = graph.node(*id);
-        let own = [(node.op.name(), graph.provenance(*id).place)];
-        let all: &[_] = found.get(id).map_or(&own, |found| &found.from);
-        for written in all.iter().filter(|(name, _)| !matches!(*name, "const" | "size" | "broadcast")) {
-            if !names.contains(written) {
-                names.push(*written);
-            }
-        }
-    }
-    names
-}
-
-/// `layer_norm over axes 1, eps 1e-5 inside the root, divisor n`
-pub(crate) fn describe(op: &Op) -> Option<String> {
-    match op {
-        Op::Composite(op, attrs) => {
-            let axes: Vec<String> = attrs.axes.iter().map(|axis| axis.to_string()).collect();
-            let over =
-                if axes.is_empty() { String::new() } else { format!(" over axes {}", axes.join(", ")) };
-            let mut text = format!("{}{over}", op.name());
-            let reads = |attr| op.def().attrs.contains(&attr);
-            if reads(evenkeel_ir::op::Attr::Eps) {
-                let place = match attrs.eps_kind {
-                    EpsKind::Inside => "inside the root",
-                    EpsKind::Outside => "outside the root",
-                    EpsKind::Clamp => "as a clamp",
-                };
-                text += &format!(", eps {:e} {place}", attrs.eps.get());
-            }
-            if reads(evenkeel_ir::op::Attr::Correction) {
-                text += if attrs.correction == 0 { ", divisor n" } else { ", divisor n - 1" };
-            }
-            Some(text)
-        }
-        Op::Unary(op) if op.def().definition.is_some() => Some(op.name().to_string()),
-        _ => None,
-    }
-}
-
 /// A region in which the root has an alternative, and the rules that fired.
 type Attempt = Option<(Region, Vec<&'static str>)>;
+
+/// Looks for an alternative to the root of a cone.
+type Search = fn(&Graph, &Constants, &Cone, Allowed<'_>) -> Attempt;
 
 /// Looks for something better than what the cone says.
 fn solve(
@@ -312,12 +255,11 @@ fn solve(
     constants: &Constants,
     cone: &Cone,
     values: &[Value],
-    explain: bool,
+    allowed: Allowed<'_>,
+    attempts: &[Search],
 ) -> Option<Solution> {
-    let attempts: [fn(&Graph, &Constants, &Cone) -> Attempt; 4] =
-        [by_rules, as_activation, as_statistic, as_fixed];
     attempts.iter().find_map(|attempt| {
-        let (mut region, rules) = attempt(graph, constants, cone)?;
+        let (mut region, rules) = attempt(graph, constants, cone, allowed)?;
         region.classes.rebuild();
         let roots = [region.root()];
         let Extracted { expression, roots: places, before, after } =
@@ -327,7 +269,7 @@ fn solve(
         }
         let number = |leaf: &Value| values.iter().position(|v| v == leaf).map(|place| place as u32);
         let leaves: Option<Vec<u32>> = region.leaves.iter().map(number).collect();
-        let words = explain.then(|| Words::new(graph, &region, &[]));
+        let words = allowed.explain.then(|| Words::new(graph, &region, &[], allowed));
         let details = words.map(|words| Arc::new(words.details(&expression, &places, &rules)));
         Some(Solution {
             recipe: Recipe::new(&region, &expression),
@@ -340,31 +282,21 @@ fn solve(
 }
 
 /// Runs the rules over the whole cone, if the ops of one of them are all there.
-fn by_rules(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
+fn by_rules(graph: &Graph, constants: &Constants, cone: &Cone, allowed: Allowed<'_>) -> Attempt {
     let root = graph.node(cone.root).op.name();
     let present: HashSet<&str> = cone.nodes.iter().map(|id| graph.node(*id).op.name()).collect();
-    let applies = |ops: &Vec<&str>| ops[0] == root && ops.iter().all(|op| present.contains(op));
-    if !OPS_OF_RULES.iter().any(applies) {
+    if !allowed.may_fire(root, &present) {
         return None;
     }
-    let (region, fired) = Region::whole(graph, constants, cone)?.saturate();
+    let (region, fired) = Region::whole(graph, constants, cone)?.saturate(allowed);
     // the normal form may know what a rule would find, which then has nothing left to merge
     let is_root = |v: &Value| region.class(*v).is_some_and(|class| region.root_is(class));
     let is_identity = graph.node(cone.root).inputs.iter().any(is_root);
     (!fired.is_empty() || is_identity).then_some((region, fired))
 }
 
-/// True for ops that stand for nothing larger. A mean may be a variance.
-pub(crate) fn is_named(op: &Op) -> bool {
-    match op {
-        Op::Unary(op) => op.def().definition.is_some(),
-        Op::Composite(op, _) => *op != Composite::Mean,
-        _ => false,
-    }
-}
-
 /// Proposes named functions of one element.
-fn as_activation(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
+fn as_activation(graph: &Graph, constants: &Constants, cone: &Cone, _: Allowed<'_>) -> Attempt {
     if is_named(&graph.node(cone.root).op) {
         return None;
     }
@@ -384,7 +316,7 @@ fn as_activation(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
 }
 
 /// Proposes composites.
-fn as_statistic(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
+fn as_statistic(graph: &Graph, constants: &Constants, cone: &Cone, _: Allowed<'_>) -> Attempt {
     let root = Value { node: cone.root, result: 0 };
     if is_named(graph.op(root)) {
         return None;
@@ -398,7 +330,7 @@ fn as_statistic(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
 }
 
 /// Proposes the norm with given statistics.
-fn as_fixed(graph: &Graph, constants: &Constants, cone: &Cone) -> Attempt {
+fn as_fixed(graph: &Graph, constants: &Constants, cone: &Cone, _: Allowed<'_>) -> Attempt {
     as_fixed_norm(graph, constants, cone).map(|region| (region, vec![]))
 }
 

@@ -6,10 +6,10 @@
 use super::cone::{Cone, Constants, Cut};
 use super::language::{Classes, Facts, Head, Meaning, Settings, Term};
 use super::normal::Form;
-use super::rules::REWRITES;
+use super::ruleset::Allowed;
 use egg::{EGraph, Id, Language, RecExpr, Runner, SimpleScheduler};
 use evenkeel_ir::{Axes, DType, Extent, Graph, Node, NodeId, Op, Shape, Value};
-use rustc_hash::FxHashMap as HashMap;
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
 /// The largest e-graph; beyond it the region stays as it is.
 const NODE_LIMIT: usize = 2000;
@@ -151,22 +151,21 @@ impl Region {
     }
 
     /// Runs the rules, a few times; gives the names of those that fired, in order.
-    pub(crate) fn saturate(mut self) -> (Region, Vec<&'static str>) {
-        let runner: Runner<Term, Meaning> =
-            Runner::new(Meaning::new(Shape::of(&[]), self.classes.analysis.dtype))
-                .with_egraph(self.classes)
-                .with_iter_limit(3)
-                .with_node_limit(NODE_LIMIT)
-                .with_scheduler(SimpleScheduler)
-                .run(REWRITES.iter());
-        let fired = |name: &str| {
-            runner
-                .iterations
-                .iter()
-                .any(|i| i.applied.iter().any(|(rule, _)| rule.as_str().split('#').next() == Some(name)))
-        };
-        let fired: Vec<&'static str> =
-            super::rules::RULES.iter().map(|rule| rule.name).filter(|name| fired(name)).collect();
+    pub(crate) fn saturate(mut self, allowed: Allowed<'_>) -> (Region, Vec<&'static str>) {
+        let dtype = self.classes.analysis.dtype;
+        let runner: Runner<Term, Meaning> = Runner::new(Meaning::new(Shape::of(&[]), dtype))
+            .with_egraph(self.classes)
+            .with_iter_limit(3)
+            .with_node_limit(NODE_LIMIT)
+            .with_scheduler(SimpleScheduler)
+            .run(allowed.rewrites(dtype));
+        let applied: HashSet<&str> = runner
+            .iterations
+            .iter()
+            .flat_map(|iteration| &iteration.applied)
+            .filter_map(|(rewrite, _)| rewrite.as_str().split('#').next())
+            .collect();
+        let fired = allowed.names(dtype).filter(|name| applied.contains(name)).collect();
         self.classes = runner.egraph;
         (self, fired)
     }

@@ -4,22 +4,35 @@
 //! them. A rule is a fact, a case split, a clamp or a cast. Operands of commuting ops match in
 //! either order. The rows are in [`super::rules`]; `check` measures what they claim.
 
-use super::language::{Classes, Facts, Meaning, Term};
+use super::language::{Classes, Facts, Head, Meaning, Term};
 use egg::{ENodeOrVar, Id, Language, Pattern, PatternAst, RecExpr, Rewrite, Subst, Var};
+use evenkeel_ir::DType;
 use std::fmt;
 
-/// How far the two sides of a rule may differ in floating point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// How far the two sides of a rule may differ in floating point; the largest tier that a
+/// compilation allows is its float contract.
+///
+/// * `Exact`: what runs is what was written, step by step. Nothing is recognized or factored.
+/// * `Reassociates`: sums and products may be reordered and factored; hazards stay where they were
+///   written (a variance in one pass, an exponential without a shift) and are added nowhere.
+/// * `Finite`, the default: spellings become the named ops that they mean, which repairs hazards;
+///   none is added.
+/// * `Approximate`: rules may approximate, and the cheapest form wins even where it loses digits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
     /// Bit for bit, NaN and infinities included.
     Exact,
     /// Up to rounding of reordered arithmetic.
     Reassociates,
     /// Equal unless an operand or a step of either side is NaN, infinite or overflows.
+    #[default]
     Finite,
     /// Up to a stated approximation.
     Approximate,
 }
+
+/// Beyond so many commuting ops a rule has too many orders.
+const COMMUTING: usize = 8;
 
 impl Tier {
     /// Its name in listings.
@@ -74,6 +87,8 @@ pub struct Rule {
     pub guards: &'static [Guard],
     /// The float contract.
     pub tier: Tier,
+    /// How far an approximation is off, relative to the largest value on the way; else 0.
+    pub bound: f64,
     /// An expression in which it fires.
     pub example: &'static str,
     /// An expression in which it must not.
@@ -84,7 +99,8 @@ pub struct Rule {
 
 /// Starts a row; it claims to be exact until it says otherwise.
 pub const fn rule(name: &'static str, lhs: &'static str, rhs: &'static str) -> Rule {
-    Rule { name, lhs, rhs, guards: &[], tier: Tier::Exact, example: "", fails_when: "", source: "" }
+    let (guards, tier, bound): (&[Guard], _, _) = (&[], Tier::Exact, 0.0);
+    Rule { name, lhs, rhs, guards, tier, bound, example: "", fails_when: "", source: "" }
 }
 
 impl Rule {
@@ -103,9 +119,18 @@ impl Rule {
         Rule { tier: Tier::Finite, ..self }
     }
 
-    /// Equal up to a stated approximation.
-    pub const fn approximate(self) -> Rule {
-        Rule { tier: Tier::Approximate, ..self }
+    /// Equal up to an error of at most `bound`, relative to the largest value on the way.
+    pub const fn approximate(self, bound: f64) -> Rule {
+        Rule { tier: Tier::Approximate, bound, ..self }
+    }
+
+    /// The tier among values of a type: an approximation below their rounding is none.
+    pub fn tier_in(&self, dtype: DType) -> Tier {
+        let rounding = match dtype {
+            DType::F64 => f64::EPSILON / 2.0,
+            _ => f64::from(f32::EPSILON) / 2.0,
+        };
+        if self.tier == Tier::Approximate && self.bound <= rounding { Tier::Finite } else { self.tier }
     }
 
     /// Adds the conditions.
@@ -133,17 +158,10 @@ impl Rule {
     /// # Errors
     /// A side that does not parse, or a variable of `rhs` or of a guard that `lhs` does not bind.
     pub(crate) fn compile(&self) -> Result<Vec<Rewrite<Term, Meaning>>, RuleError> {
-        let side = |text: &'static str| {
-            let parsed: Result<Pattern<Term>, _> = text.parse();
-            parsed.map_err(|error| RuleError::Parse {
-                rule: self.name,
-                side: text,
-                reason: error.to_string(),
-            })
-        };
-        let (lhs, rhs) = (side(self.lhs)?, side(self.rhs)?);
+        let (lhs, rhs) = (self.side(self.lhs)?, self.side(self.rhs)?);
         let bound = lhs.vars();
-        let mut needed = rhs.vars().into_iter().chain(self.guards.iter().map(variable));
+        let of_guards: Result<Vec<Var>, RuleError> = self.guards.iter().map(|g| self.guarded(g)).collect();
+        let mut needed = rhs.vars().into_iter().chain(of_guards?);
         if let Some(unbound) = needed.find(|v| !bound.contains(v)) {
             return Err(RuleError::Unbound { rule: self.name, variable: unbound.to_string() });
         }
@@ -153,22 +171,89 @@ impl Rule {
         let rewrite = |(number, order): (usize, PatternAst<Term>)| {
             let applier = egg::ConditionalApplier { condition: holds, applier: rhs.clone() };
             Rewrite::new(format!("{}#{number}", self.name), Pattern::new(order), applier)
-                .map_err(|reason| RuleError::Parse { rule: self.name, side: self.lhs, reason })
+                .map_err(|reason| self.unreadable(self.lhs, reason))
         };
-        orders(&lhs.ast).into_iter().enumerate().map(rewrite).collect()
+        self.orders(&lhs.ast)?.into_iter().enumerate().map(rewrite).collect()
     }
-}
 
-impl Rule {
+    /// The ops of the left side as a graph names them, the outermost first.
+    ///
+    /// # Errors
+    /// A side that does not parse or has no op.
+    pub(crate) fn ops(&self) -> Result<Vec<&'static str>, RuleError> {
+        let lhs = self.side(self.lhs)?;
+        let name = |node: &ENodeOrVar<Term>| match node {
+            ENodeOrVar::ENode(Term::Apply(head, _)) => Some(head.op_name()),
+            _ => None,
+        };
+        Ok(lhs.ast.as_ref().iter().rev().filter_map(name).collect())
+    }
+
+    /// A side as a pattern.
+    pub(crate) fn side(&self, text: &'static str) -> Result<Pattern<Term>, RuleError> {
+        if text.matches('(').count() != text.matches(')').count() {
+            return Err(self.unreadable(text, "a parenthesis is open"));
+        }
+        let pattern: Pattern<Term> = text.parse().map_err(|e| self.unreadable(text, format!("{e}")))?;
+        let is_op = |node: &ENodeOrVar<Term>| matches!(node, ENodeOrVar::ENode(Term::Apply(..)));
+        if text == self.lhs && !pattern.ast.as_ref().last().is_some_and(is_op) {
+            return Err(self.unreadable(text, "the left side needs an op"));
+        }
+        Ok(pattern)
+    }
+
+    /// The error of a text that cannot be read.
+    pub(crate) fn unreadable(&self, text: &'static str, reason: impl Into<String>) -> RuleError {
+        RuleError::Parse { rule: self.name, side: text, reason: reason.into() }
+    }
+
     /// True when what the variables are bound to satisfies every guard.
     pub(crate) fn holds(&self, classes: &Classes, subst: &Subst) -> bool {
-        self.guards.iter().all(|guard| satisfied(guard, &classes[subst[variable(guard)]].data))
+        let bound = |guard| subst[variable(guard).expect("guards are read when a rule is compiled")];
+        self.guards.iter().all(|guard| satisfied(guard, &classes[bound(guard)].data))
+    }
+
+    fn guarded(&self, guard: &Guard) -> Result<Var, RuleError> {
+        let (Guard::Nonnegative(name) | Guard::Between(name, ..)) = guard;
+        variable(guard).ok_or_else(|| self.unreadable(name, "variables start with `?`"))
+    }
+
+    /// A pattern with the operands of its commuting ops in every order.
+    fn orders(&self, pattern: &PatternAst<Term>) -> Result<Vec<PatternAst<Term>>, RuleError> {
+        let commuting: Vec<usize> = pattern
+            .as_ref()
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| matches!(node, ENodeOrVar::ENode(term) if commutes(term)))
+            .map(|(place, _)| place)
+            .collect();
+        if commuting.len() > COMMUTING {
+            let reason = format!("more than {COMMUTING} ops commute: split the rule");
+            return Err(self.unreadable(self.lhs, reason));
+        }
+        let mut all: Vec<_> =
+            (0..1 << commuting.len()).map(|way| swapped(pattern, &commuting, way)).collect();
+        all.dedup();
+        Ok(all)
     }
 }
 
-fn variable(guard: &Guard) -> Var {
+/// A pattern with the operands of those commuting ops swapped whose bit is set.
+fn swapped(pattern: &PatternAst<Term>, commuting: &[usize], way: usize) -> PatternAst<Term> {
+    let nodes = pattern.as_ref().iter().enumerate().map(|(place, node)| {
+        let mut node = node.clone();
+        let swap = commuting.iter().position(|&p| p == place).is_some_and(|bit| way >> bit & 1 == 1);
+        if let (ENodeOrVar::ENode(term), true) = (&mut node, swap) {
+            term.children_mut().reverse();
+        }
+        node
+    });
+    RecExpr::from(nodes.collect::<Vec<_>>())
+}
+
+fn variable(guard: &Guard) -> Option<Var> {
     let (Guard::Nonnegative(name) | Guard::Between(name, ..)) = guard;
-    name.parse().expect("variables of guards start with `?`")
+    name.parse().ok()
 }
 
 fn satisfied(guard: &Guard, facts: &Facts) -> bool {
@@ -178,33 +263,8 @@ fn satisfied(guard: &Guard, facts: &Facts) -> bool {
     }
 }
 
-/// A pattern with the operands of its commuting ops in every order.
-fn orders(pattern: &PatternAst<Term>) -> Vec<PatternAst<Term>> {
-    let commuting: Vec<usize> = pattern
-        .as_ref()
-        .iter()
-        .enumerate()
-        .filter(|(_, node)| matches!(node, ENodeOrVar::ENode(term) if commutes(term)))
-        .map(|(place, _)| place)
-        .collect();
-    let swapped = |choice: usize| -> PatternAst<Term> {
-        let nodes = pattern.as_ref().iter().enumerate().map(|(place, node)| {
-            let mut node = node.clone();
-            let swap = commuting.iter().position(|&p| p == place).is_some_and(|bit| choice >> bit & 1 == 1);
-            if let (ENodeOrVar::ENode(term), true) = (&mut node, swap) {
-                term.children_mut().reverse();
-            }
-            node
-        });
-        RecExpr::from(nodes.collect::<Vec<_>>())
-    };
-    let mut all: Vec<_> = (0..1 << commuting.len()).map(swapped).collect();
-    all.dedup();
-    all
-}
-
 fn commutes(term: &Term) -> bool {
-    matches!(term, Term::Apply(super::language::Head::Binary(op), _) if op.def().commutes)
+    matches!(term, Term::Apply(Head::Binary(op), _) if op.def().commutes)
 }
 
 /// A rule that cannot be used.
@@ -256,7 +316,7 @@ pub enum RuleError {
         rhs: &'static str,
     },
     /// Two sides that differ.
-    #[error("rule {rule}: with {operands}, the left side is {lhs} and the right side is {rhs}")]
+    #[error("rule {rule}: with {operands}, the left side is {lhs:?} and the right side is {rhs:?}")]
     Unsound {
         /// Its name.
         rule: &'static str,
@@ -266,6 +326,52 @@ pub enum RuleError {
         lhs: f64,
         /// Value of the right side.
         rhs: f64,
+    },
+    /// Sides that are nowhere both finite, so that nothing could be compared.
+    #[error("rule {rule}: `{lhs}` or `{rhs}` is finite for none of the operands that were tried")]
+    Unmeasured {
+        /// Its name.
+        rule: &'static str,
+        /// The left side.
+        lhs: &'static str,
+        /// The right side.
+        rhs: &'static str,
+    },
+    /// A part of a composite that cannot be traced, or has the wrong results.
+    #[error("composite {rule}: its {part} does not work out: {reason}")]
+    Part {
+        /// Its name.
+        rule: &'static str,
+        /// The part.
+        part: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A part of a composite that is not what its definition says.
+    #[error("composite {rule}: with {operands}, its definition gives {lhs:?} and its {part} gives {rhs:?}")]
+    Differs {
+        /// Its name.
+        rule: &'static str,
+        /// The part.
+        part: &'static str,
+        /// What the operands were.
+        operands: String,
+        /// What the definition gives.
+        lhs: f64,
+        /// What the part gives.
+        rhs: f64,
+    },
+    /// A derivative that seems right and is not proved.
+    #[error("composite {rule}: its derivative agrees with its definition, but no normal form proves it")]
+    Unproved {
+        /// Its name.
+        rule: &'static str,
+    },
+    /// Two rules or composites of one name.
+    #[error("rule {rule}: the name is taken")]
+    Duplicate {
+        /// The name.
+        rule: &'static str,
     },
     /// A claim that is better than the truth.
     #[error("rule {rule}: declared {declared}, measured {measured}")]

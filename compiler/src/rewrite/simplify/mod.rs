@@ -13,11 +13,15 @@ mod scope;
 use super::cone::{Cone, Constants, Entry};
 use super::details::{Details, Words, cuts, distinct, leaf_name, list, place_of};
 use super::extract::{Extracted, TRANSCENDENTAL, extract, is_function};
+use super::language::Term;
 use super::recipe::{Built, Recipe, shaped};
 use super::region::Region;
+use super::rule::Tier;
+use super::ruleset::{Allowed, Rules};
 use crate::CompileError;
 use crate::pipeline::verified;
 use cost::Volume;
+use egg::Language;
 use evenkeel_ir::{Composite, Graph, GraphBuilder, NodeId, Op, Place, Value};
 use factory::Factory;
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
@@ -113,31 +117,43 @@ impl fmt::Display for Change {
 /// # Errors
 /// Bugs of this pass.
 pub fn simplify(graph: &Graph) -> Result<Simplified, CompileError> {
-    run(graph, false)
+    simplify_with(graph, &Rules::standard(), Tier::default())
 }
 
-/// As [`simplify`], with [`Details`] of what changed and the scopes that did not.
+/// As [`simplify`], by these rules and under this float contract: with [`Tier::Exact`] the graph
+/// stays as it is, with [`Tier::Reassociates`] only sums and products change.
 ///
 /// # Errors
 /// Bugs of this pass.
-pub fn simplify_explained(graph: &Graph) -> Result<Simplified, CompileError> {
-    run(graph, true)
+pub fn simplify_with(graph: &Graph, rules: &Rules, float: Tier) -> Result<Simplified, CompileError> {
+    run(graph, Allowed { rules, float, explain: false })
 }
 
-fn run(graph: &Graph, explain: bool) -> Result<Simplified, CompileError> {
+/// As [`simplify_with`], with [`Details`] of what changed and the scopes that did not.
+///
+/// # Errors
+/// Bugs of this pass.
+pub fn simplify_explained(graph: &Graph, rules: &Rules, float: Tier) -> Result<Simplified, CompileError> {
+    run(graph, Allowed { rules, float, explain: true })
+}
+
+fn run(graph: &Graph, allowed: Allowed<'_>) -> Result<Simplified, CompileError> {
+    if !allowed.reorders() {
+        return Ok(Simplified::unchanged(graph));
+    }
     let mut memo = Memo::default();
-    let first = round(graph, &mut memo, explain)?;
+    let first = round(graph, &mut memo, allowed)?;
     if !first.1 {
         return Ok(first.0);
     }
-    let (second, _) = round(&first.0.graph, &mut memo, explain)?;
+    let (second, _) = round(&first.0.graph, &mut memo, allowed)?;
     let scopes = first.0.scopes.into_iter().chain(second.scopes).collect();
     Ok(Simplified { graph: second.graph, scopes, kept: second.kept })
 }
 
 /// Simplifies every scope once; true when something outside of scopes is no longer needed, so
 /// that what only that needed may be simpler now.
-fn round(graph: &Graph, memo: &mut Memo, explain: bool) -> Result<(Simplified, bool), CompileError> {
+fn round(graph: &Graph, memo: &mut Memo, allowed: Allowed<'_>) -> Result<(Simplified, bool), CompileError> {
     let mut constants = Constants::default();
     constants.update(graph);
     let mut plan = Plan {
@@ -155,11 +171,11 @@ fn round(graph: &Graph, memo: &mut Memo, explain: bool) -> Result<(Simplified, b
         let roots: Vec<u32> = scope.roots.iter().filter_map(number).collect();
         let solution = memo
             .entry((entries, roots))
-            .or_insert_with(|| solve(graph, &constants, &scope, &values, explain).map(Rc::new))
+            .or_insert_with(|| solve(graph, &constants, &scope, &values, allowed).map(Rc::new))
             .clone();
         if let Some(solution) = solution {
             plan.add(&scope, &values, solution);
-        } else if explain {
+        } else if allowed.explain {
             plan.kept.push(kept(graph, &scope));
         }
     }
@@ -220,7 +236,7 @@ fn solve(
     constants: &Constants,
     scope: &Scope,
     values: &[Value],
-    explain: bool,
+    allowed: Allowed<'_>,
 ) -> Option<Solution> {
     let Scope { nodes, roots, leaves, reasons } = scope;
     if is_as_rows_wrote(graph, nodes) {
@@ -231,10 +247,13 @@ fn solve(
     if roots.iter().zip(&region.roots).any(|(root, class)| hides(graph, constants, &region, *root, *class)) {
         return None;
     }
-    let (mut region, rules) = region.saturate();
-    propose::propose(&mut region);
+    let (mut region, rules) = region.saturate(allowed);
+    if allowed.names_ops() {
+        propose::propose(&mut region);
+    }
     Factory::new(&mut region).factor_roots();
-    let model = Volume::of(&region, HashSet::default(), false);
+    let trusted = if allowed.names_ops() { HashSet::default() } else { as_written(&region) };
+    let model = Volume::of(&region, trusted, allowed.float == Tier::Approximate);
     let Extracted { expression, roots, before, after } =
         extract(&region.classes, &region.written, &region.roots, &model);
     if after >= before * if named { WORTH_NAMED } else { WORTH } {
@@ -243,7 +262,7 @@ fn solve(
     let number = |leaf: &Value| values.iter().position(|v| v == leaf).map(|place| place as u32);
     let leaves: Option<Vec<u32>> = region.leaves.iter().map(number).collect();
     let recipe = Recipe::new(&region, &expression);
-    let words = explain.then(|| Words::new(graph, &region, reasons));
+    let words = allowed.explain.then(|| Words::new(graph, &region, reasons, allowed));
     let details = words.map(|words| {
         let written = distinct(nodes.iter().map(|&node| place_of(graph, Value { node, result: 0 })));
         Arc::new(Details { written, ..words.details(&expression, &roots, &rules) })
@@ -251,6 +270,18 @@ fn solve(
     let roots: Vec<usize> = roots.into_iter().map(usize::from).collect();
     let ops = recipe.ops();
     Some(Solution { recipe, roots, leaves: leaves?, ops, cost: (before, after), rules, details })
+}
+
+/// The e-nodes that the user wrote.
+fn as_written(region: &Region) -> HashSet<Term> {
+    let mut ids: Vec<egg::Id> = Vec::new();
+    let mut written = HashSet::default();
+    for term in region.written.as_ref() {
+        let own = term.clone().map_children(|id| ids[usize::from(id)]);
+        ids.push(region.classes.lookup(own.clone()).expect("what is written is in the e-graph"));
+        written.insert(own);
+    }
+    written
 }
 
 /// True for a root that is a number whatever its operands are, unless one is NaN.

@@ -10,7 +10,7 @@ use evenkeel_ir::random::fill;
 use evenkeel_ir::{Graph, Literal};
 
 /// Layers as people write them, over inputs of these sizes.
-const LAYERS: &[(&str, spelling::Inputs, &str)] = &[
+pub(super) const LAYERS: &[(&str, spelling::Inputs, &str)] = &[
     (
         "layer_norm",
         &[("x", &[6, 10]), ("g", &[10]), ("b", &[10])],
@@ -74,11 +74,11 @@ const LAYERS: &[(&str, spelling::Inputs, &str)] = &[
 ];
 
 /// Forward and gradients, differentiated op by op.
-fn naive(inputs: spelling::Inputs, text: &str) -> Graph {
+pub(super) fn naive(inputs: spelling::Inputs, text: &str) -> Graph {
     gradients_of(&written_out(&spelling::graph(inputs, text).expect("a spelling")))
 }
 
-fn operands(graph: &Graph, offset: f64) -> Vec<Literal> {
+pub(super) fn operands(graph: &Graph, offset: f64) -> Vec<Literal> {
     let one = |(place, input): (usize, &evenkeel_ir::Input)| {
         let sizes = input.ty.shape.at(1);
         let sample = fill(RandomKind::Normal, 7 + place as u64, 3, evenkeel_ir::DType::F64, &sizes);
@@ -90,7 +90,7 @@ fn operands(graph: &Graph, offset: f64) -> Vec<Literal> {
 }
 
 /// The largest difference of any output, relative to its largest element.
-fn difference(a: &[Literal], b: &[Literal]) -> f64 {
+pub(super) fn difference(a: &[Literal], b: &[Literal]) -> f64 {
     let one = |(a, b): (&Literal, &Literal)| {
         let (a, b) = (a.to_floats(), b.to_floats());
         let scale = a.iter().fold(1e-30f64, |s, x| s.max(x.abs()));

@@ -5,6 +5,7 @@ use super::recognize;
 use super::rules::RULES;
 use super::spelling;
 use spellings::{ACTIVATIONS, NEAR_MISSES, NORMS, STATISTICS};
+mod accuracy;
 mod derived;
 mod fuzz;
 mod proofs;
