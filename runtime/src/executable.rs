@@ -333,12 +333,17 @@ impl Executable {
         };
         let ratio = launch.chunking.rows.at(batch).checked_div(rows).unwrap_or(1).max(1);
         let (size, chunks) = launch.chunking.at(batch);
-        self.gang.run(chunks as usize, &|chunk, worker| {
+        let panel = |chunk: usize, worker: usize| {
             let begin = chunk as u64 * size;
             let end = launch.chunking.rows.at(batch).min(begin + size);
             self.panel(context, product, 0, (begin / ratio, end.div_ceil(ratio)), batch);
             self.call(context, place, launch, (begin, end), chunk, worker, batch);
-        });
+        };
+        if is_small(product, batch) {
+            (0..chunks as usize).for_each(|chunk| panel(chunk, 0));
+        } else {
+            self.gang.run(chunks as usize, &panel);
+        }
     }
 
     /// Rows `begin..end` of one matrix of a product.
@@ -372,10 +377,18 @@ fn runs_machine_code() -> bool {
     cfg!(target_arch = "aarch64")
 }
 
+/// Multiplications of a product below which one thread is as fast: each panel packs its
+/// operands anew.
+const SMALL_PRODUCT: u64 = 1 << 21;
+
+fn is_small(product: &Product, batch: u64) -> bool {
+    let Product { rows, columns, inner, .. } = product;
+    rows.at(batch) * columns.at(batch) * inner.at(batch) < SMALL_PRODUCT
+}
+
 /// How many panels of rows pay: one per thread, if each has enough to do.
 fn panels(product: &Product, threads: u64, batch: u64) -> u64 {
-    let work = product.rows.at(batch) * product.columns.at(batch) * product.inner.at(batch);
-    if work < 1 << 16 { 1 } else { threads.min(product.rows.at(batch).div_ceil(16)).max(1) }
+    if is_small(product, batch) { 1 } else { threads.min(product.rows.at(batch).div_ceil(16)).max(1) }
 }
 
 fn argument_address(argument: &mut Argument<'_>) -> u64 {
