@@ -217,7 +217,7 @@ fn kept(graph: &Graph, scope: &Scope) -> Kept {
     let cuts = cuts(graph, names.iter().map(String::as_str), &scope.leaves, &scope.reasons);
     let why = match is_as_rows_wrote(graph, &scope.nodes) {
         true => "a derivative that is compact already",
-        false => "nothing cheaper was found",
+        false => "nothing was found that is cheaper by enough",
     };
     Kept { ops: scope.nodes.len(), places: first.copied().zip(last.copied()), why, cuts }
 }
