@@ -26,6 +26,38 @@ pub(crate) struct Setup {
     pub(crate) float: Tier,
 }
 
+/// The methods of a builder that change its [`Setup`], which is at `self.$setup`.
+macro_rules! setup_methods {
+    ($($setup:ident).+) => {
+        /// Where to run; this computer by default.
+        pub fn device(mut self, device: crate::session::Device) -> Self {
+            self.$($setup).+.device = device;
+            self
+        }
+
+        /// How many threads to run on; all cores by default.
+        pub fn threads(mut self, threads: usize) -> Self {
+            self.$($setup).+.threads = Some(threads);
+            self
+        }
+
+        /// Rewrites by these rules; by the standard ones by default. See
+        /// [`rewrite`](crate::rewrite).
+        pub fn rules(mut self, rules: &evenkeel_compiler::rewrite::Rules) -> Self {
+            self.$($setup).+.rules = rules.clone();
+            self
+        }
+
+        /// How far rewriting may change results in floating point: up to this tier,
+        /// [`Tier::Finite`](crate::rewrite::Tier::Finite) by default.
+        pub fn float(mut self, tier: crate::rewrite::Tier) -> Self {
+            self.$($setup).+.float = tier;
+            self
+        }
+    };
+}
+pub(crate) use setup_methods;
+
 /// A compiled graph, callable from many threads.
 pub(crate) enum Engine {
     Interp(Interp),

@@ -3,14 +3,12 @@
 //! Each gives a [`Derivative`], which runs on tensors and compiles itself for their types.
 
 use super::derive::{grad_graph, jvp_graph, select_outputs, vjp_graph};
-use super::device::Device;
-use super::engine::Setup;
+use super::engine::{Setup, setup_methods};
 use super::jit::Jit;
 use super::model::Model;
 use super::traced::trace_function;
 use super::tree::{Tensors, Tree};
 use crate::error::Error;
-use crate::rewrite::{Rules, Tier};
 use crate::trace::{self, Var};
 use evenkeel_ir::op::Subgraph;
 use evenkeel_ir::{DType, Graph, Op, Place, Real, TensorType};
@@ -77,30 +75,7 @@ impl<A, F: Function<A>, L: Tree<Leaf = usize>> Derivative<A, F, L> {
         Derivative { function, transform, setup, cache: Mutex::default(), arguments: PhantomData }
     }
 
-    /// Where to run; this computer by default.
-    pub fn device(mut self, device: Device) -> Self {
-        self.setup.device = device;
-        self
-    }
-
-    /// How many threads to run on; all cores by default.
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.setup.threads = Some(threads);
-        self
-    }
-
-    /// Rewrites by these rules; by the standard ones by default. See [`rewrite`](crate::rewrite).
-    pub fn rules(mut self, rules: &Rules) -> Self {
-        self.setup.rules = rules.clone();
-        self
-    }
-
-    /// How far rewriting may change results in floating point: up to this tier,
-    /// [`Tier::Finite`] by default.
-    pub fn float(mut self, tier: Tier) -> Self {
-        self.setup.float = tier;
-        self
-    }
+    setup_methods!(setup);
 
     /// Computes it. Arguments are those of the closure; after them the cotangents of its results
     /// ([`vjp`]) or the tangents of its arguments ([`jvp`]).

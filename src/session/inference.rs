@@ -4,16 +4,15 @@
 //!
 //! Invariant: an [`Optimized`] owns its parameters; training the source model does not change it.
 
-use super::engine::Setup;
+use super::engine::{Setup, setup_methods};
 use super::jit::{Jit, numbered, without_state};
 use super::model::{IntoModel, Model};
 use super::origin::Origin;
 use super::traced::trace_model;
 use super::tree::{Tensors, Tree};
-use super::{Derived, Device, Fold, Folded, Refused};
+use super::{Derived, Fold, Folded, Refused};
 use crate::error::Error;
 use crate::nn::{FieldPath, LeafMut, LeafRef, Param, Parameters};
-use crate::rewrite::{Rules, Tier};
 use crate::trace::{Mode, Var};
 use evenkeel_compiler::fold::hoist;
 use evenkeel_ir::{Graph, Literal, eval};
@@ -69,30 +68,7 @@ pub struct InferenceBuilder<M, A, F> {
 }
 
 impl<M: Parameters, A, F> InferenceBuilder<M, A, F> {
-    /// Where to run; this computer by default.
-    pub fn device(mut self, device: Device) -> Self {
-        self.setup.device = device;
-        self
-    }
-
-    /// How many threads to run on; all cores by default.
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.setup.threads = Some(threads);
-        self
-    }
-
-    /// Rewrites by these rules; by the standard ones by default. See [`rewrite`](crate::rewrite).
-    pub fn rules(mut self, rules: &Rules) -> Self {
-        self.setup.rules = rules.clone();
-        self
-    }
-
-    /// How far rewriting may change results in floating point: up to this tier,
-    /// [`Tier::Finite`] by default.
-    pub fn float(mut self, tier: Tier) -> Self {
-        self.setup.float = tier;
-        self
-    }
+    setup_methods!(setup);
 
     /// Compiles for the sizes of the example only, its leading axis included.
     pub fn fixed_batch(mut self) -> Self {

@@ -3,15 +3,13 @@
 //! Invariant: a [`Jit`] never changes parameters; it holds them for reading while it runs, so
 //! a training step never changes them under it.
 
-use super::device::Device;
-use super::engine::{Engine, Setup, check_count};
+use super::engine::{Engine, Setup, check_count, setup_methods};
 use super::model::{IntoModel, Model};
 use super::origin::Origin;
 use super::traced::{Forward, tapped, trace_model};
 use super::tree::{Tensors, Tree};
 use crate::error::Error;
 use crate::nn::Parameters;
-use crate::rewrite::{Rules, Tier};
 use crate::trace::{Mode, Var};
 use evenkeel_compiler::fold::Fold;
 use evenkeel_ir::Graph;
@@ -57,30 +55,7 @@ pub struct JitBuilder<M, A, F> {
 }
 
 impl<M: Parameters, A, F> JitBuilder<M, A, F> {
-    /// Where to run; this computer by default.
-    pub fn device(mut self, device: Device) -> Self {
-        self.options.setup.device = device;
-        self
-    }
-
-    /// How many threads to run on; all cores by default.
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.options.setup.threads = Some(threads);
-        self
-    }
-
-    /// Rewrites by these rules; by the standard ones by default. See [`rewrite`](crate::rewrite).
-    pub fn rules(mut self, rules: &Rules) -> Self {
-        self.options.setup.rules = rules.clone();
-        self
-    }
-
-    /// How far rewriting may change results in floating point: up to this tier,
-    /// [`Tier::Finite`] by default.
-    pub fn float(mut self, tier: Tier) -> Self {
-        self.options.setup.float = tier;
-        self
-    }
+    setup_methods!(options.setup);
 
     /// Seed of random ops; 0 by default.
     pub fn seed(mut self, seed: i64) -> Self {

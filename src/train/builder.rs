@@ -6,10 +6,9 @@ use super::update::{GRADIENT_NORM, LOSS, NONFINITE, STEP, slot_name, step_graph}
 use crate::error::Error;
 use crate::nn::{FieldPath, LeafRef, Parameters};
 use crate::optim::{Optimizer, Schedule};
-use crate::rewrite::{Rules, Tier};
-use crate::session::engine::{Engine, Setup};
+use crate::session::engine::{Engine, Setup, setup_methods};
 use crate::session::traced::trace_model;
-use crate::session::{Device, IntoModel, Model, Tree, select_outputs};
+use crate::session::{IntoModel, Model, Tree, select_outputs};
 use crate::trace::{self, Fault, Mode, Var};
 use evenkeel_compiler::fold::Fold;
 use evenkeel_ir::Place;
@@ -91,30 +90,7 @@ pub struct TrainStep<M, A, O, F> {
 }
 
 impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
-    /// Where to run; this computer by default.
-    pub fn device(mut self, device: Device) -> Self {
-        self.setup.device = device;
-        self
-    }
-
-    /// How many threads to run on; all cores by default.
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.setup.threads = Some(threads);
-        self
-    }
-
-    /// Rewrites by these rules; by the standard ones by default. See [`rewrite`](crate::rewrite).
-    pub fn rules(mut self, rules: &Rules) -> Self {
-        self.setup.rules = rules.clone();
-        self
-    }
-
-    /// How far rewriting may change results in floating point: up to this tier,
-    /// [`Tier::Finite`] by default.
-    pub fn float(mut self, tier: Tier) -> Self {
-        self.setup.float = tier;
-        self
-    }
+    setup_methods!(setup);
 
     /// Seed of random ops, such as dropout; each step derives its own from it. 0 by default.
     pub fn seed(mut self, seed: i64) -> Self {
