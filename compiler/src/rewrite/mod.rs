@@ -1,8 +1,8 @@
-//! Rewriting before differentiation and fusion.
+//! Rewriting around differentiation.
 //!
-//! [`recognize`](recognize::recognize) finds named ops in spelled-out graphs: [`normal`] decides
-//! equality, [`rules`] add what a ring cannot say, an e-graph (`language`, `region`) holds the
-//! alternatives and `extract` chooses.
+//! Before it, [`recognize()`] finds named ops in spelled-out graphs; after it, [`simplify()`] derives
+//! the compact form of what is left. For both, [`normal`] decides equality, [`rules`] add what a
+//! ring cannot say, an e-graph (`language`, `region`) holds the alternatives and `extract` chooses.
 
 mod activation;
 pub mod check;
