@@ -166,6 +166,37 @@ impl Graph {
         pruned
     }
 
+    /// The graph built anew: inputs as they are, every other node by `build` from its op and its new
+    /// operands, with its provenance. What `build` gives is the first of the node's results; the
+    /// others follow it.
+    ///
+    /// # Errors
+    /// Those of `build`.
+    pub fn rebuilt<E>(
+        &self,
+        mut build: impl FnMut(&mut GraphBuilder, &Op, &[Value]) -> Result<Value, E>,
+    ) -> Result<Graph, E> {
+        let mut b = GraphBuilder::new();
+        let mut firsts: Vec<Value> = Vec::with_capacity(self.nodes.len());
+        let new = |firsts: &[Value], v: &Value| {
+            let first = firsts[v.node.0 as usize];
+            Value { result: first.result + v.result, ..first }
+        };
+        for (id, node) in self.iter() {
+            b.set_provenance(self.provenance(id).clone());
+            let operands: SmallVec<[Value; 4]> = node.inputs.iter().map(|v| new(&firsts, v)).collect();
+            firsts.push(match &node.op {
+                Op::Input(index) => {
+                    let input = &self.inputs[*index as usize];
+                    b.input(input.name.clone(), input.ty.clone())
+                }
+                op => build(&mut b, op, &operands)?,
+            });
+        }
+        let outputs: Vec<_> = self.outputs.iter().map(|(name, v)| (name.clone(), new(&firsts, v))).collect();
+        Ok(b.finish(outputs))
+    }
+
     /// Checks the invariant.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ pub use rows::{FOLDS, Fold};
 use crate::error::CompileError;
 use crate::pipeline::verified;
 use context::Context;
-use evenkeel_ir::{Composite, Graph, GraphBuilder, NodeId, Op, Place, Value};
+use evenkeel_ir::{Composite, Graph, NodeId, Op, Place};
 use rebuild::{Recipe, rebuild};
 use rustc_hash::FxHashMap as HashMap;
 use std::fmt;
@@ -152,7 +152,7 @@ const SWEEPS: usize = 64;
 /// # Errors
 /// Bugs of this pass.
 pub fn fold(graph: &Graph, parameters: &[usize], rows: &[&Fold]) -> Result<Outcome, CompileError> {
-    let mut outcome = Outcome { graph: opened(graph), folded: Vec::new(), refused: Vec::new() };
+    let mut outcome = Outcome { graph: opened(graph)?, folded: Vec::new(), refused: Vec::new() };
     for _ in 0..SWEEPS {
         outcome.refused.clear();
         let mut changed = false;
@@ -167,30 +167,18 @@ pub fn fold(graph: &Graph, parameters: &[usize], rows: &[&Fold]) -> Result<Outco
 }
 
 /// The graph with norms of given statistics written out: they are affine maps.
-fn opened(graph: &Graph) -> Graph {
+fn opened(graph: &Graph) -> Result<Graph, CompileError> {
     let is_fixed = |op: &Op| matches!(op, Op::Composite(Composite::FixedNorm, _));
     if !graph.nodes().iter().any(|node| is_fixed(&node.op)) {
-        return graph.clone();
+        return Ok(graph.clone());
     }
-    let mut b = GraphBuilder::new();
-    let mut map: Vec<Vec<Value>> = Vec::with_capacity(graph.nodes().len());
-    for (id, node) in graph.iter() {
-        let operands: Vec<Value> =
-            node.inputs.iter().map(|v| map[v.node.0 as usize][v.result as usize]).collect();
-        b.set_provenance(graph.provenance(id).clone());
-        let value = match &node.op {
-            Op::Input(index) => {
-                let input = &graph.inputs()[*index as usize];
-                b.input(input.name.clone(), input.ty.clone())
-            }
-            Op::Composite(op, attrs) if is_fixed(&node.op) => (op.def().decompose)(&mut b, &operands, attrs),
-            op => b.op(op.clone(), &operands),
-        };
-        map.push((0..node.types.len() as u32).map(|result| Value { result, ..value }).collect());
-    }
-    let value = |v: &Value| map[v.node.0 as usize][v.result as usize];
-    let outputs: Vec<_> = graph.outputs().iter().map(|(name, v)| (name.clone(), value(v))).collect();
-    b.finish(outputs)
+    let opened = graph.rebuilt(|b, op, operands| match op {
+        Op::Composite(composite, attrs) if is_fixed(op) => {
+            Ok((composite.def().decompose)(b, operands, attrs))
+        }
+        op => b.apply(op.clone(), operands),
+    });
+    opened.map_err(|source| CompileError::Pass { pass: "fold", source })
 }
 
 impl Outcome {

@@ -12,7 +12,6 @@ use crate::CompileError;
 use crate::pipeline::verified;
 use evenkeel_ir::op::Composite;
 use evenkeel_ir::{Graph, GraphBuilder, Op, Value};
-use rustc_hash::FxHashMap as HashMap;
 
 /// How deep two expressions are compared.
 const DEPTH: usize = 16;
@@ -24,29 +23,13 @@ const DEPTH: usize = 16;
 /// # Errors
 /// Bugs of this pass.
 pub fn greedy(graph: &Graph) -> Result<Graph, CompileError> {
-    let mut b = GraphBuilder::new();
     let mut constants = Constants::default();
-    let mut values: HashMap<Value, Value> = HashMap::default();
-    for (id, node) in graph.iter() {
-        b.set_provenance(graph.provenance(id).clone());
-        let operands: Vec<Value> = node.inputs.iter().map(|v| values[v]).collect();
-        let value = match node.op {
-            Op::Input(index) => {
-                let input = &graph.inputs()[index as usize];
-                b.input(input.name.clone(), input.ty.clone())
-            }
-            ref op => b
-                .apply(op.clone(), &operands)
-                .map_err(|source| CompileError::Pass { pass: "greedy", source })?,
-        };
-        let named = matched(&mut b, &mut constants, value).unwrap_or(value);
-        for result in 0..node.types.len() as u32 {
-            let new = if result == 0 { named } else { Value { result, ..value } };
-            values.insert(Value { node: id, result }, new);
-        }
-    }
-    let outputs: Vec<_> = graph.outputs().iter().map(|(name, v)| (name.clone(), values[v])).collect();
-    verified("greedy", b.finish(outputs).pruned())
+    let named = graph.rebuilt(|b, op, operands| {
+        let value = b.apply(op.clone(), operands)?;
+        Ok(matched(b, &mut constants, value).unwrap_or(value))
+    });
+    let named = named.map_err(|source| CompileError::Pass { pass: "greedy", source })?;
+    verified("greedy", named.pruned())
 }
 
 /// The named op whose definition this value is.

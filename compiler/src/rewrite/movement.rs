@@ -8,7 +8,6 @@
 
 use evenkeel_ir::op::infer;
 use evenkeel_ir::{Axes, Extent, Graph, GraphBuilder, IrError, Op, Reduce, Shape, TensorType, Value};
-use rustc_hash::FxHashMap as HashMap;
 
 /// The most nodes that an added axis moves in front of.
 const DEPTH: usize = 24;
@@ -21,24 +20,7 @@ pub(crate) fn settle(graph: &Graph) -> Result<Option<Graph>, IrError> {
     if !graph.nodes().iter().any(|node| matches!(node.op, Op::Reshape(_) | Op::Broadcast(_))) {
         return Ok(None);
     }
-    let mut b = GraphBuilder::new();
-    let mut values: HashMap<Value, Value> = HashMap::default();
-    for (id, node) in graph.iter() {
-        b.set_provenance(graph.provenance(id).clone());
-        let operands: Vec<Value> = node.inputs.iter().map(|v| values[v]).collect();
-        let value = match node.op {
-            Op::Input(index) => {
-                let input = &graph.inputs()[index as usize];
-                b.input(input.name.clone(), input.ty.clone())
-            }
-            ref op => apply(&mut b, op, &operands)?,
-        };
-        for result in 0..node.types.len() as u32 {
-            values.insert(Value { node: id, result }, Value { result: value.result + result, ..value });
-        }
-    }
-    let outputs: Vec<_> = graph.outputs().iter().map(|(name, v)| (name.clone(), values[v])).collect();
-    Ok(Some(b.finish(outputs)))
+    graph.rebuilt(apply).map(Some)
 }
 
 /// Applies an op, with the moves of its operands behind it.
