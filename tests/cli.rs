@@ -207,7 +207,8 @@ fn explain_after_every_stage() {
     let folder = norm("explain");
     let stages =
         ["trace", "recognize", "fold", "grad", "rewrite", "expand", "fuse", "schedule", "lower", "plan"];
-    let lines: Vec<String> = stages.iter().map(|stage| format!("explain norm.ek --after {stage}")).collect();
+    let lines: Vec<String> =
+        stages.iter().map(|stage| format!("explain norm.ek --vectors 128 --after {stage}")).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).chain(["explain norm.ek --grad"]).collect();
     insta::assert_snapshot!(folder.runs(&lines));
 }

@@ -4,17 +4,32 @@ use evenkeel::host::host_target;
 use evenkeel_compiler::{Options, compile};
 use evenkeel_ir::eval::eval;
 use evenkeel_ir::{
-    Attrs, Axes, Composite, DType, EpsKind, Extent, Graph, GraphBuilder, Literal, Op, Shape, TensorType,
-    Value,
+    Attrs, Axes, Composite, DType, EpsKind, Extent, Graph, GraphBuilder, Literal, Op, Shape, Target,
+    TensorType, Value,
 };
 use evenkeel_runtime::{Argument, Executable, Tensor};
 
+/// This machine with two threads, and as if its vectors were narrower.
+pub(crate) fn widths() -> Vec<Target> {
+    let host = host_target(2);
+    let with = |vector_bytes| Target { vector_bytes, ..host.clone() };
+    [64, 32, 16].into_iter().filter(|&bytes| bytes <= host.widest()).map(with).collect()
+}
+
 /// Runs a graph compiled for this machine.
 pub(crate) fn run_compiled(graph: &Graph, inputs: &[Tensor], options: &Options) -> Vec<Tensor> {
-    let compiled = compile(graph, &host_target(2), options).unwrap_or_else(|e| panic!("{e}"));
+    run_on(&host_target(2), graph, inputs, options)
+}
+
+/// Runs a graph compiled for a machine whose code this one runs.
+pub(crate) fn run_on(target: &Target, graph: &Graph, inputs: &[Tensor], options: &Options) -> Vec<Tensor> {
+    let compiled = compile(graph, target, options).unwrap_or_else(|e| panic!("{e}"));
     if std::env::var("SHOW").is_ok() {
         println!("{}", compiled.report);
         compiled.report.kernels.iter().for_each(|k| println!("{}", k.listing));
+    }
+    for kernel in &compiled.report.kernels {
+        assert!(kernel.not_wider.is_empty(), "{kernel}\n{}", kernel.listing);
     }
     let executable = Executable::load(compiled.program, 2).unwrap();
     let mut arguments: Vec<Argument<'_>> = inputs.iter().map(Argument::In).collect();
@@ -28,15 +43,17 @@ pub(crate) fn run_compiled(graph: &Graph, inputs: &[Tensor], options: &Options) 
 pub(crate) fn check(graph: &Graph, inputs: &[Tensor], tolerance: f64) {
     let literals: Vec<Literal> = inputs.iter().map(Tensor::to_literal).collect();
     let want = eval(graph, &literals).unwrap();
-    for fuse in [true, false] {
-        let got = run_compiled(graph, inputs, &Options { fuse, ..Options::default() });
+    let fused = widths().into_iter().map(|target| (true, target));
+    for (fuse, target) in fused.chain([(false, host_target(2))]) {
+        let got = run_on(&target, graph, inputs, &Options { fuse, ..Options::default() });
+        let bits = 8 * target.widest();
         for (k, (got, want)) in got.iter().zip(&want).enumerate() {
             assert_eq!(got.sizes(), want.sizes, "output {k}");
             let (got, want) = (got.to_f64s(), want.to_floats());
             let scale = want.iter().copied().filter(|x| x.is_finite()).fold(1.0, |a: f64, b| a.max(b.abs()));
             for (i, (g, w)) in got.iter().zip(&want).enumerate() {
                 let close = (g - w).abs() <= tolerance * scale || g == w || (g.is_nan() && w.is_nan());
-                assert!(close, "fuse {fuse}, output {k}, element {i}: got {g}, want {w}\n");
+                assert!(close, "fuse {fuse}, {bits} bits, output {k}, element {i}: got {g}, want {w}");
             }
         }
     }

@@ -6,7 +6,7 @@
 //! Start at [`random_graphs_match`]; the generator is in `generate`.
 
 use crate::generate::Generator;
-use crate::oracle::{numbers, run_compiled, with_gradients};
+use crate::oracle::{numbers, run_on, widths, with_gradients};
 use evenkeel_compiler::Options;
 use evenkeel_compiler::rewrite::recognize;
 use evenkeel_ir::eval::eval_at;
@@ -59,13 +59,18 @@ fn run(generator: &Generator) -> Outcome {
     let Some(allowed) = allowed(&graph, &inputs, batch, &want) else { return Outcome::Skipped };
     let double = sample(generator, DType::F64);
     let doubled: Vec<Tensor> = inputs.iter().map(as_double).collect();
-    compare(seed, &double, &doubled, &Options::default(), &want, &vec![1e-9; want.len()]);
+    let targets = widths();
+    let target = &targets[seed as usize % targets.len()];
+    let compare = |graph: &Graph, inputs: &[Tensor], options: &Options, allowed: &[f64]| {
+        compare(seed, &run_on(target, graph, inputs, options), graph, options, &want, allowed);
+    };
+    compare(&double, &doubled, &Options::default(), &vec![1e-9; want.len()]);
     for fuse in if seed.is_multiple_of(4) { &[true, false][..] } else { &[true] } {
         let options = Options { fuse: *fuse, ..Options::default() };
-        compare(seed, &graph, &inputs, &options, &want, &allowed);
+        compare(&graph, &inputs, &options, &allowed);
     }
     if seed.is_multiple_of(3) {
-        compare(seed, &recognized(generator), &inputs, &Options::default(), &want, &allowed);
+        compare(&recognized(generator), &inputs, &Options::default(), &allowed);
     }
     Outcome::Compared
 }
@@ -157,15 +162,7 @@ fn scale(values: &[f64]) -> f64 {
     values.iter().fold(1.0, |a, x| a.max(x.abs()))
 }
 
-fn compare(
-    seed: u64,
-    graph: &Graph,
-    inputs: &[Tensor],
-    options: &Options,
-    want: &[Vec<f64>],
-    allowed: &[f64],
-) {
-    let got = run_compiled(graph, inputs, options);
+fn compare(seed: u64, got: &[Tensor], graph: &Graph, options: &Options, want: &[Vec<f64>], allowed: &[f64]) {
     for (k, (got, want)) in got.iter().zip(want).enumerate() {
         let got = got.to_f64s();
         assert_eq!(got.len(), want.len());

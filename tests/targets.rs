@@ -1,9 +1,14 @@
-//! Machines with fewer instructions than this one: the code is different, the numbers are right.
+//! Machines with fewer instructions than this one: the code is different, the numbers are right;
+//! and of elementwise functions no bit depends on the width of vectors.
 
-use crate::oracle::numbers;
+use crate::oracle::{numbers, run_on, widths};
 use evenkeel::host::host_target;
 use evenkeel_compiler::{Options, compile};
-use evenkeel_ir::{Graph, Literal, Target, eval, parse};
+use evenkeel_ir::op::Class;
+use evenkeel_ir::random::threefry;
+use evenkeel_ir::{
+    Binary, DType, Graph, GraphBuilder, Literal, Shape, Target, TensorType, Unary, Value, eval, parse,
+};
 use evenkeel_runtime::{Argument, Executable, Tensor};
 
 const PROGRAMS: &[&str] = &[
@@ -43,11 +48,84 @@ fn machines_without_fma_or_avx_compute_the_same() {
         let exact = eval(&graph, &inputs).expect("it is well typed")[0].to_floats();
         let plain = Target { fma: false, avx: false, ..host.clone() };
         let no_fma = Target { fma: false, ..host.clone() };
-        for target in [&host, &no_fma, &plain] {
+        for target in [no_fma, plain].iter().chain(&widths()) {
             for (found, wanted) in run(&graph, &inputs, target).iter().zip(&exact) {
                 let error = (found - wanted).abs() / (1.0 + wanted.abs());
                 assert!(error < 2e-6, "{text}\n{target:?}: {found} instead of {wanted}");
             }
         }
+    }
+}
+
+/// Bits of every output element.
+fn bits(target: &Target, graph: &Graph, inputs: &[Tensor]) -> Vec<u8> {
+    let outputs = run_on(target, graph, inputs, &Options::default());
+    outputs.iter().flat_map(|output| output.bytes().to_vec()).collect()
+}
+
+#[track_caller]
+fn same_bits_at_every_width(graph: &Graph, inputs: &[Tensor]) {
+    let targets = widths();
+    let widest = bits(&targets[0], graph, inputs);
+    for target in &targets[1..] {
+        assert!(bits(target, graph, inputs) == widest, "{} bytes, and wider\n{graph}", target.widest());
+    }
+}
+
+/// Elements of a test: whole vectors of every width, and tails of many lengths.
+const SIZES: [usize; 6] = [1, 3, 15, 64, 111, 1000];
+
+/// Inputs of a size, with the numbers that functions treat differently among them.
+fn operands(size: usize) -> [Tensor; 3] {
+    const SPECIAL: [f32; 9] =
+        [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e37, -1e-37, 1e-44, 100.0];
+    std::array::from_fn(|k| {
+        let mut data: Vec<f32> = numbers(&[size], k as u64).to_vec().expect("they are f32");
+        let places = (k..size).step_by(7 + k);
+        places.zip(SPECIAL).for_each(|(place, special)| data[place] = special);
+        Tensor::from_vec(&[size], data).expect("sizes fit")
+    })
+}
+
+/// Inputs of `[size]`, then a random chain of elementwise functions of what is there.
+fn pointwise(seed: u32, size: usize) -> Graph {
+    let mut b = GraphBuilder::new();
+    let ty = TensorType::new(DType::F32, Shape::of(&[size]));
+    let mut values: Vec<Value> = ["x", "y", "z"].map(|name| b.input(name, ty.clone())).to_vec();
+    let word = |step: u32, k: u32| threefry([seed, 3], [step, k])[0] as usize;
+    let unary: Vec<Unary> = Unary::ALL.iter().copied().filter(|f| f.def().class != Class::Bool).collect();
+    for step in 0..12 {
+        let pick = |k: u32| values[word(step, k) % values.len()];
+        let (x, y, z) = (pick(0), pick(1), pick(2));
+        let new = match word(step, 3) % 5 {
+            0 | 1 => b.unary(unary[word(step, 4) % unary.len()], x),
+            2 | 3 => {
+                let f = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Max, Binary::Min];
+                b.binary(f[word(step, 4) % f.len()], x, y)
+            }
+            _ => {
+                let less = b.binary(Binary::Lt, x, y);
+                b.select(less, z, x)
+            }
+        };
+        values.push(new);
+    }
+    b.finish([("out".to_string(), *values.last().expect("some"))])
+}
+
+#[test]
+fn elementwise_results_are_the_same_bits_at_every_width() {
+    for &f in Unary::ALL.iter().filter(|f| f.def().class != Class::Bool) {
+        for size in SIZES {
+            let mut b = GraphBuilder::new();
+            let x = b.input("x", TensorType::new(DType::F32, Shape::of(&[size])));
+            let y = b.unary(f, x);
+            let [x, ..] = operands(size);
+            same_bits_at_every_width(&b.finish([("y".to_string(), y)]), &[x]);
+        }
+    }
+    for seed in 0..60 {
+        let size = SIZES[seed as usize % SIZES.len()];
+        same_bits_at_every_width(&pointwise(seed, size), &operands(size));
     }
 }

@@ -1,7 +1,7 @@
 //! The flow from graph to program, in one screen.
 
 use crate::emit::clif::Generator;
-use crate::emit::{EmitError, Emitted};
+use crate::emit::{EmitError, Emitted, emit};
 use crate::error::CompileError;
 use crate::expand::expand;
 use crate::fuse::{Class, Fusion, fuse, taps};
@@ -9,7 +9,6 @@ use crate::plan::{Plan, Planned, plan};
 use crate::report::{Amount, KernelReport, Report};
 use crate::rewrite::rule::Tier;
 use crate::rewrite::{Rules, Simplified, Tally, simplify_with};
-use crate::schedule::schedule;
 use evenkeel_ir::kernel::{Kernel, Role};
 use evenkeel_ir::program::{Buffer, Code, Program, Step};
 use evenkeel_ir::{Extent, Graph, Target, Value};
@@ -75,7 +74,7 @@ pub fn compile(graph: &Graph, target: &Target, options: &Options) -> Result<Comp
     let Plan { mut program, kernels } = plan(&expanded, &fusion, &options.updates);
     clock.stage("lower and plan");
     let emitted = emit_all(&kernels, target)?;
-    let report = attach(&mut program, &kernels, emitted, target, refusals(&expanded, &fusion, &options.taps));
+    let report = attach(&mut program, &kernels, emitted, refusals(&expanded, &fusion, &options.taps));
     clock.stage("emit");
     let unfused_bytes = unfused_bytes(&expanded, &fusion);
     let simplified = rewritten.scopes.iter().map(ToString::to_string).collect();
@@ -197,11 +196,8 @@ fn emit_all(kernels: &[Planned], target: &Target) -> Result<(Vec<usize>, Vec<Emi
     let generator = Generator::new(target)?;
     let share = |worker: usize| -> Result<Vec<(usize, Emitted)>, EmitError> {
         let mine = distinct.iter().enumerate().skip(worker).step_by(threads);
-        mine.map(|(i, planned)| {
-            let schedule = schedule(&planned.kernel, target.vector_bytes);
-            Ok((i, generator.emit(&planned.kernel, &schedule, &planned.volatile)?))
-        })
-        .collect()
+        mine.map(|(i, planned)| Ok((i, emit(&generator, &planned.kernel, &planned.volatile, target)?)))
+            .collect()
     };
     let parts: Vec<Result<Vec<(usize, Emitted)>, EmitError>> = std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|worker| scope.spawn(move || share(worker))).collect();
@@ -223,13 +219,12 @@ fn attach(
     program: &mut Program,
     kernels: &[Planned],
     (numbers, emitted): (Vec<usize>, Vec<Emitted>),
-    target: &Target,
     refusals: Vec<String>,
 ) -> Report {
     let mut report = Report { refusals, ..Report::default() };
     let bytes = kernel_bytes(program, kernels.len());
     for ((planned, &number), bytes) in kernels.iter().zip(&numbers).zip(bytes) {
-        report.kernels.push(KernelReport { bytes, ..describe(planned, emitted[number].bytes.len()) });
+        report.kernels.push(KernelReport { bytes, ..describe(planned, &emitted[number]) });
     }
     for step in &mut program.steps {
         match step {
@@ -258,7 +253,7 @@ fn attach(
             listing: planned.kernel.to_string(),
             bytes: e.bytes,
             scratch: e.scratch,
-            vector_bytes: target.vector_bytes,
+            vector_bytes: e.vector_bytes,
         })
         .collect();
     report
@@ -277,7 +272,7 @@ fn kernel_bytes(program: &Program, kernels: usize) -> Vec<Amount> {
     bytes
 }
 
-fn describe(planned: &Planned, code_bytes: usize) -> KernelReport {
+fn describe(planned: &Planned, emitted: &Emitted) -> KernelReport {
     let kernel = &planned.kernel;
     let sizes =
         |extents: &[evenkeel_ir::Extent]| extents.iter().map(|e| e.to_string()).collect::<Vec<_>>().join("x");
@@ -292,7 +287,9 @@ fn describe(planned: &Planned, code_bytes: usize) -> KernelReport {
         bytes: Amount::default(),
         ops: planned.ops.clone(),
         epilogue_of: planned.epilogue_of.clone(),
-        code_bytes,
+        code_bytes: emitted.bytes.len(),
+        vector_bytes: emitted.vector_bytes,
+        not_wider: emitted.refused.iter().map(ToString::to_string).collect(),
         listing: kernel.to_string(),
     }
 }

@@ -64,6 +64,10 @@ pub struct KernelReport {
     pub epilogue_of: Option<String>,
     /// Bytes of machine code.
     pub code_bytes: usize,
+    /// Bytes of its vectors.
+    pub vector_bytes: u32,
+    /// Why they are not wider, where the target has wider ones.
+    pub not_wider: Vec<String>,
     /// The kernel as text.
     pub listing: String,
 }
@@ -210,10 +214,11 @@ impl fmt::Display for KernelReport {
         let KernelReport { name, space, phases, reads, writes, bytes, .. } = self;
         write!(f, "{name}: {space}, phases {phases}, reads {reads}, writes {writes}, bytes {bytes}, ")?;
         write!(f, "fuses {} ops", self.ops.len())?;
-        match &self.epilogue_of {
-            Some(product) => write!(f, ", on panels of {product}"),
-            None => Ok(()),
+        if let Some(product) = &self.epilogue_of {
+            write!(f, ", on panels of {product}")?;
         }
+        let bits = 8 * self.vector_bytes;
+        self.not_wider.iter().try_for_each(|reason| write!(f, ", {bits}-bit vectors: {reason}"))
     }
 }
 

@@ -10,7 +10,7 @@ use evenkeel_compiler::rewrite::{recognize, recognize_explained, simplify};
 use evenkeel_compiler::schedule::schedule;
 use evenkeel_compiler::{Options, Report, compile};
 use evenkeel_ir::program::Code;
-use evenkeel_ir::{Graph, Kernel};
+use evenkeel_ir::{Graph, Kernel, Target};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -29,6 +29,9 @@ pub(super) struct Args {
     /// Inputs that are parameters: normalizations are folded into them
     #[arg(long, value_name = "INPUT,..", value_delimiter = ',')]
     parameters: Vec<String>,
+    /// Bits of the widest vectors, of those that this machine has; all of them by default
+    #[arg(long, value_name = "BITS", value_parser = ["128", "256", "512"])]
+    vectors: Option<String>,
     /// Print the graph as written and as rewritten in the language of Graphviz
     #[arg(long, conflicts_with = "after")]
     dot: bool,
@@ -61,6 +64,13 @@ enum Stage {
     Emit,
 }
 
+/// This machine, with vectors as wide as asked for.
+fn target(args: &Args) -> Target {
+    let host = host_target(1);
+    let bits = args.vectors.as_ref().and_then(|bits| bits.parse::<u32>().ok());
+    Target { vector_bytes: bits.map_or(host.vector_bytes, |bits| host.vector_bytes.min(bits / 8)), ..host }
+}
+
 /// The graphs of a file on its way to the compiler.
 struct Graphs {
     written: Graph,
@@ -68,6 +78,7 @@ struct Graphs {
     folded: Outcome,
     /// What is compiled.
     last: Graph,
+    target: Target,
 }
 
 impl Graphs {
@@ -77,7 +88,7 @@ impl Graphs {
         let folded = folded(&recognized, &args.parameters)?;
         let gradients = args.grad || args.after == Some(Stage::Grad);
         let last = input::with_gradients(folded.graph.clone(), gradients)?;
-        Ok(Graphs { written, recognized, folded, last })
+        Ok(Graphs { written, recognized, folded, last, target: target(args) })
     }
 
     fn rewritten(&self) -> Result<Graph, Failure> {
@@ -103,8 +114,8 @@ impl Graphs {
                 fuse(&expanded, true).describe(&expanded)
             }
             Stage::Schedule => {
-                let vector_bytes = host_target(1).vector_bytes;
-                let line = |kernel: &Kernel| format!("{}: {}\n", kernel.name, schedule(kernel, vector_bytes));
+                let widest = self.target.widest();
+                let line = |kernel: &Kernel| format!("{}: {}\n", kernel.name, schedule(kernel, widest));
                 self.planned()?.kernels.iter().map(|planned| line(&planned.kernel)).collect()
             }
             Stage::Lower => {
@@ -112,7 +123,7 @@ impl Graphs {
             }
             Stage::Plan => self.planned()?.to_string(),
             Stage::Emit => {
-                let program = compile(&self.last, &host_target(1), &Options::default())?.program;
+                let program = compile(&self.last, &self.target, &Options::default())?.program;
                 let line = |code: &Code| {
                     format!(
                         "{}: {} bytes of code, {} of scratch\n",
@@ -128,7 +139,7 @@ impl Graphs {
 
     /// What the compiler makes of it.
     fn report(&self) -> Result<Report, Failure> {
-        let compiled = compile(&self.last, &host_target(1), &Options::default())?;
+        let compiled = compile(&self.last, &self.target, &Options::default())?;
         let Options { rules, float, .. } = Options::default();
         let mut report = compiled.report.explained(&self.last, &rules, float)?;
         report.recognize(&self.written, &recognize_explained(&self.written, &rules, float)?);
@@ -174,7 +185,7 @@ mod tests {
         let file = std::env::temp_dir().join(name);
         std::fs::write(&file, text).unwrap();
         let parameters = parameters.iter().map(|name| (*name).to_string()).collect();
-        let args = Args { file: file.clone(), after, grad: false, parameters, dot: false };
+        let args = Args { file: file.clone(), after, grad: false, parameters, vectors: None, dot: false };
         let mut out = Vec::new();
         let ran = run(&args, &mut out);
         std::fs::remove_file(file).unwrap();

@@ -119,7 +119,9 @@ impl Grower<'_> {
         let whole = axes == Axes::all(space.rank());
         let small = space.elements().known().is_some_and(|n| n <= SINGLE_ROW);
         let one_row = whole && (space.rank() == 1 || (small && self.rejoins(id, &space)));
-        let row = if whole { one_row } else { self.rejoins(id, &space) };
+        // neighbours in memory are summed as rows; sums over outer axes alone as columns
+        let inner = space.rank().checked_sub(1).is_some_and(|last| axes.contains(last));
+        let row = if whole { one_row } else { inner || self.rejoins(id, &space) };
         (space, if row { Fit::Row(axes) } else { Fit::Accumulated(axes) })
     }
 

@@ -14,6 +14,8 @@ const KEEP_COST: usize = 10;
 /// A row longer than this is not kept in scratch memory.
 const MAX_KEPT_ELEMENTS: u64 = 1 << 16;
 
+/// Bytes of the vectors that every machine has.
+const NARROWEST: u32 = 16;
 /// Bytes that memory moves at least.
 const CACHE_LINE: u32 = 64;
 /// Lanes of 4 bytes in that.
@@ -55,14 +57,24 @@ impl fmt::Display for Schedule {
     }
 }
 
-/// Chooses the schedule of a kernel for vectors of some width.
-pub fn schedule(kernel: &Kernel, vector_bytes: u32) -> Schedule {
+/// Chooses the schedule of a kernel for vectors of at most this width.
+pub fn schedule(kernel: &Kernel, widest: u32) -> Schedule {
     let levels = kernel.levels();
     let lane_axis = lane_axis(kernel, &levels);
+    let vector_bytes = lane_axis.map_or(NARROWEST, |axis| vector_bytes(kernel.space[axis], widest));
     let reduced = lane_axis.is_some_and(|axis| axis >= kernel.parallel);
     let kept = if reduced { kept(kernel, &levels) } else { Vec::new() };
     let row_block = row_block(kernel, lane_axis, vector_bytes);
     Schedule { lane_axis, vector_bytes, reduce_unroll: 4, map_unroll: 1, row_block, kept }
+}
+
+/// The widest vectors that the lane axis fills at least once.
+fn vector_bytes(extent: Extent, widest: u32) -> u32 {
+    let mut bytes = widest;
+    while bytes > NARROWEST && extent.known().is_some_and(|n| n < u64::from(bytes / 4)) {
+        bytes /= 2;
+    }
+    bytes
 }
 
 /// True when the vectors of a kernel with reductions hold neighbouring rows.

@@ -12,6 +12,7 @@ mod inst;
 mod lanes;
 mod loops;
 
+use super::lift::{Refused, Width, lift};
 use super::{EmitError, Emitted};
 use crate::schedule::Schedule;
 use cranelift::codegen::control::ControlPlane;
@@ -49,7 +50,8 @@ impl Generator {
         Ok(Generator { isa, fma: target.fma || target.arch == Arch::Aarch64 })
     }
 
-    /// Compiles one kernel. `volatile` arguments share memory with an output.
+    /// Compiles one kernel for vectors of the schedule's width, unless lifting to it is refused.
+    /// `volatile` arguments share memory with an output.
     ///
     /// # Errors
     /// Cranelift's refusal, which is a bug of this library.
@@ -58,7 +60,7 @@ impl Generator {
         kernel: &Kernel,
         schedule: &Schedule,
         volatile: &[bool],
-    ) -> Result<Emitted, EmitError> {
+    ) -> Result<Result<Emitted, Refused>, EmitError> {
         let fail = |reason: String| EmitError { kernel: kernel.name.clone(), reason };
         let mut context = Context::new();
         let mut signature = Signature::new(self.isa.default_call_conv());
@@ -73,7 +75,14 @@ impl Generator {
         if !compiled.buffer.relocs().is_empty() {
             return Err(fail("the code needs a library call".into()));
         }
-        Ok(Emitted { bytes: compiled.code_buffer().to_vec(), numbers, scratch })
+        let narrow = compiled.code_buffer();
+        let lifted = match schedule.vector_bytes {
+            32 => lift(narrow, Width::Bits256),
+            64 => lift(narrow, Width::Bits512),
+            _ => Ok(narrow.to_vec()),
+        };
+        let vector_bytes = schedule.vector_bytes;
+        Ok(lifted.map(|bytes| Emitted { bytes, numbers, scratch, vector_bytes, refused: Vec::new() }))
     }
 }
 
