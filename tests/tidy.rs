@@ -36,7 +36,7 @@ const LONG_FILES: &[(&str, &str)] = &[("ir/src/op/unary.rs", "the table of point
 const EDGES: &[(&str, &[&str])] = &[
     ("ir/Cargo.toml", &[]),
     ("macros/Cargo.toml", &[]),
-    ("compiler/Cargo.toml", &["evenkeel-ir", "egg", "cranelift"]),
+    ("compiler/Cargo.toml", &["evenkeel-ir", "egg", "cranelift", "cranelift-codegen"]),
     ("runtime/Cargo.toml", &["evenkeel-ir"]),
 ];
 

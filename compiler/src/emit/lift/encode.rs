@@ -34,10 +34,10 @@ impl Pool {
 }
 
 /// Machine code of a function, then its constants.
-pub(super) fn encode(code: Vec<Instruction>, pool: &Pool) -> Result<Vec<u8>, Refused> {
+pub(super) fn encode(code: &[Instruction], pool: &Pool) -> Result<Vec<u8>, Refused> {
     let options =
         BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS | BlockEncoderOptions::RETURN_CONSTANT_OFFSETS;
-    let block = InstructionBlock::new(&code, START);
+    let block = InstructionBlock::new(code, START);
     let encoded = BlockEncoder::encode(64, block, options).map_err(|error| Refused(error.to_string()))?;
     let mut bytes = encoded.code_buffer;
     let moved = (START as usize + bytes.len().next_multiple_of(LINE)) as i64 - POOL as i64;

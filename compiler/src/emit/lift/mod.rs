@@ -19,6 +19,7 @@ mod masks;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tidy;
 
 use encode::Pool;
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
@@ -60,7 +61,8 @@ pub fn lift(code: &[u8], width: Width) -> Result<Vec<u8>, Refused> {
         }
     }
     let Lifter { out, pool, .. } = lifter;
-    encode::encode(masks::without_dead_copies(out), &pool)
+    let out = if width == Width::Bits512 { tidy::tidy(out, &targets) } else { out };
+    encode::encode(&out, &pool)
 }
 
 /// The instructions of a function and the addresses that its branches go to.
@@ -182,6 +184,7 @@ impl Lifter<'_> {
                 self.push(Instruction::with2(Code::Sub_rm64_imm32, Register::RSP, bytes as i32))?;
                 return self.push(Instruction::with2(Code::And_rm64_imm8, Register::RSP, -64));
             }
+            // the frame pointer says where the frame ends
             Mnemonic::Add if frame => {
                 return self.push(Instruction::with2(Code::Mov_r64_rm64, Register::RSP, Register::RBP));
             }
