@@ -308,7 +308,7 @@ fn a_benchmark_prints_and_writes_its_figures() {
     let json = std::fs::read_to_string(folder.0.join("figures.json")).unwrap();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let names = json["measurements"].as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap());
-    assert_eq!(names.collect::<Vec<_>>(), ["norm.ek", "norm.ek fwd+bwd", "silu", "silu fwd+bwd"]);
+    assert_eq!(names.collect::<Vec<_>>(), ["norm.ek", "norm.ek fwd+bwd", "silu 4x8", "silu 4x8 fwd+bwd"]);
     for field in
         ["micros", "bytes", "gigabytes_per_second", "of_copy", "unfused_micros", "kernels", "combines"]
     {

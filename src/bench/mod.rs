@@ -4,7 +4,10 @@
 //! every op a kernel of its own, are timed in alternation with the fused program. Bytes count
 //! each input once and each output once. Start at [`measure`].
 
+mod layers;
 pub mod rewrite;
+
+pub use self::layers::{Kind, Layer, layers, shapes_of};
 
 use crate::error::Error;
 use crate::host::host_target;
@@ -27,13 +30,13 @@ pub struct Case {
     pub graph: Graph,
     /// With the gradients of every float input.
     pub gradients: bool,
+    /// The batch size `N`.
+    pub batch: u64,
 }
 
 /// How it is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// The batch size `N`.
-    pub batch: u64,
     /// Threads of the compiled program; the copy runs on one.
     pub threads: usize,
     /// About how long to measure.
@@ -97,7 +100,7 @@ impl Measurement {
 /// # Errors
 /// A graph that cannot be differentiated or does not compile; inputs that memory cannot hold.
 pub fn measure(case: &Case, setting: Setting) -> Result<Measurement, Error> {
-    let Setting { batch, threads, budget } = setting;
+    let (Setting { threads, budget }, batch) = (setting, case.batch);
     let mut origin = Origin::default();
     let mut graph = origin.recognize(&case.graph, &Setup::default())?;
     if case.gradients {
@@ -232,35 +235,4 @@ pub fn inputs(graph: &Graph, batch: u64) -> Vec<Tensor> {
         Tensor::from_literal(&literal)
     };
     graph.inputs().iter().enumerate().map(one).collect()
-}
-
-/// The built-in graphs over `[N, columns]`, each forward and with gradients.
-///
-/// # Errors
-/// None that users cause: the graphs are fixed.
-pub fn suite(columns: usize) -> Result<Vec<Case>, Error> {
-    use crate::prelude::*;
-    /// Name, number of operands (x, gain, bias), function.
-    type Row = (&'static str, usize, fn(&[Var]) -> Var);
-    let rows: &[Row] = &[
-        ("layer_norm", 3, |v| v[0].layer_norm(-1, 1e-5, v[1], v[2])),
-        ("rms_norm", 2, |v| v[0].rms_unit(-1, 1e-6, EpsKind::Inside) * v[1]),
-        ("softmax", 1, |v| v[0].softmax(-1)),
-        ("gelu", 1, |v| v[0].gelu()),
-        ("gelu_tanh", 1, |v| v[0].gelu_tanh()),
-        ("silu", 1, |v| v[0].silu()),
-        ("layer_norm_gelu", 3, |v| v[0].layer_norm(-1, 1e-5, v[1], v[2]).gelu()),
-        ("dyt", 3, |v| v[0].tanh() * v[1] + v[2]),
-    ];
-    let row =
-        TensorType::new(DType::F32, Shape([Extent::BATCH, Extent::from(columns)].into_iter().collect()));
-    let column = TensorType::new(DType::F32, Shape::of(&[columns]));
-    let declared = [("x", row), ("gain", column.clone()), ("bias", column)];
-    let mut cases = Vec::new();
-    for &(name, operands, function) in rows {
-        let graph = trace(&declared[..operands], |v| vec![("y", function(v))])?;
-        cases.push(Case { name: name.into(), graph: graph.clone(), gradients: false });
-        cases.push(Case { name: format!("{name} fwd+bwd"), graph, gradients: true });
-    }
-    Ok(cases)
 }

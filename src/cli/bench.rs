@@ -3,7 +3,7 @@
 use super::table::table;
 use super::{Failure, input};
 use crate::bench::rewrite::{self, Row};
-use crate::bench::{Case, Measurement, Setting, call_overhead, measure, suite};
+use crate::bench::{Case, Kind, Layer, Measurement, Setting, call_overhead, layers, measure, shapes_of};
 use crate::session::float_inputs;
 use evenkeel_runtime::Gang;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,22 +11,25 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Rows and columns where only the other is given.
+const SHAPE: [u64; 2] = [2048, 768];
 /// Programs of `bench rewrite` have large samples, so N is at most this.
 const LARGEST_BATCH: u64 = 256;
 
 /// Options of `bench`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Built-in graphs by name or part of it, and text graphs by FILE.ek; all built-in ones by default.
+    /// Built-in layers by name or part of it, and text graphs by FILE.ek; all built-in ones by default.
     /// `rewrite` alone: does rewriting pay?
     #[arg(value_name = "NAME|FILE.ek")]
     what: Vec<String>,
-    /// The batch size N: rows of the built-in graphs
-    #[arg(long, default_value_t = 2048)]
-    rows: u64,
-    /// Columns of the built-in graphs
-    #[arg(long, default_value_t = 768, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
-    columns: u64,
+    /// Measure layers over rows at this many rows only; the batch size N of text graphs, 2048 by
+    /// default
+    #[arg(long)]
+    rows: Option<u64>,
+    /// Measure layers over rows at this many columns only
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    columns: Option<u64>,
     /// Threads; EVENKEEL_THREADS or all cores by default
     #[arg(long)]
     threads: Option<usize>,
@@ -47,7 +50,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     if args.what == ["rewrite"] {
         return run_rewrite(args, threads, budget, out);
     }
-    let setting = Setting { batch: args.rows, threads, budget };
+    let setting = Setting { threads, budget };
     let cases = cases(args)?;
     let bar = ProgressBar::new(cases.len() as u64);
     bar.set_style(
@@ -61,7 +64,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     }
     bar.finish_and_clear();
     let overhead = call_overhead(budget.min(Duration::from_millis(100)))?;
-    writeln!(out, "N = {}, {threads} threads; copy: as many bytes on one thread", args.rows)?;
+    writeln!(out, "{threads} threads; copy: as many bytes on one thread")?;
     print(&measured, out)?;
     if args.steps || cases.iter().any(|case| case.name.contains(".ek")) {
         print_steps(&measured, out)?;
@@ -75,7 +78,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
 
 /// `bench rewrite`: programs compiled as written, after greedy matching, and by the rewriter.
 fn run_rewrite(args: &Args, threads: usize, budget: Duration, out: &mut dyn Write) -> Result<(), Failure> {
-    let batch = args.rows.min(LARGEST_BATCH);
+    let batch = args.rows.map_or(LARGEST_BATCH, |rows| rows.min(LARGEST_BATCH));
     let bar = ProgressBar::new(rewrite::programs().count() as u64);
     let mut rows: Vec<Row> = Vec::new();
     for (place, (name, _)) in rewrite::programs().enumerate() {
@@ -146,33 +149,69 @@ fn save(path: &Path, json: &serde_json::Value) -> Result<(), Failure> {
 
 /// What the arguments ask for, in their order.
 fn cases(args: &Args) -> Result<Vec<Case>, Failure> {
-    let built_in = suite(args.columns as usize)?;
-    if args.what.is_empty() {
-        return Ok(built_in);
-    }
     let mut cases = Vec::new();
+    if args.what.is_empty() {
+        of_layers(layers().iter(), args, &mut cases)?;
+    }
     for what in &args.what {
-        let before = cases.len();
         if what.ends_with(".ek") {
-            cases.extend(of_file(what)?);
-        } else {
-            cases.extend(built_in.iter().filter(|case| case.name.contains(what.as_str())).cloned());
+            cases.extend(of_file(what, args.rows.unwrap_or(SHAPE[0]))?);
+            continue;
         }
+        let before = cases.len();
+        let exact = layers().iter().any(|layer| layer.name == what);
+        let named = |layer: &&Layer| layer.name == what || (!exact && layer.name.contains(what.as_str()));
+        of_layers(layers().iter().filter(named), args, &mut cases)?;
         if cases.len() == before {
-            return Err(Failure::Input(format!("no built-in graph is named {what}; a file ends in .ek")));
+            return Err(Failure::Input(nothing_named(what, args)));
         }
     }
     Ok(cases)
 }
 
+fn nothing_named(what: &str, args: &Args) -> String {
+    let over_rows = if own_shape(args).is_some() { " over rows" } else { "" };
+    let names: Vec<&str> = layers().iter().map(|layer| layer.name).collect();
+    format!(
+        "no built-in layer{over_rows} is named {what}; a file ends in .ek, layers are {}",
+        names.join(", ")
+    )
+}
+
+/// The shape that the arguments give.
+fn own_shape(args: &Args) -> Option<[u64; 2]> {
+    let given = args.rows.is_some() || args.columns.is_some();
+    given.then(|| [args.rows.unwrap_or(SHAPE[0]), args.columns.unwrap_or(SHAPE[1])])
+}
+
+/// Adds layers at their shapes, forward and with gradients; at the user's shape those over rows.
+fn of_layers<'a>(
+    layers: impl Iterator<Item = &'a Layer>,
+    args: &Args,
+    cases: &mut Vec<Case>,
+) -> Result<(), Failure> {
+    let own = own_shape(args);
+    for layer in layers {
+        let shapes: Vec<&[u64]> = match &own {
+            Some(_) if layer.kind == Kind::Image => Vec::new(),
+            Some(shape) => vec![shape],
+            None => shapes_of(layer.kind).to_vec(),
+        };
+        for shape in shapes {
+            cases.extend([layer.case(shape, false)?, layer.case(shape, true)?]);
+        }
+    }
+    Ok(())
+}
+
 /// A text graph forward, and with gradients where it has float inputs and results.
-fn of_file(path: &str) -> Result<Vec<Case>, Failure> {
+fn of_file(path: &str, batch: u64) -> Result<Vec<Case>, Failure> {
     let graph = input::graph(Path::new(path))?;
     let floats = graph.output_types().all(|ty| ty.dtype.is_float());
     let differentiable = floats && !float_inputs(&graph).is_empty();
     let case = |gradients: bool| {
         let name = if gradients { format!("{path} fwd+bwd") } else { path.to_string() };
-        Case { name, graph: graph.clone(), gradients }
+        Case { name, graph: graph.clone(), gradients, batch }
     };
     Ok([false, true].into_iter().filter(|gradients| !gradients || differentiable).map(case).collect())
 }
