@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!(
             "{name}: {:.2} of the copy rate ({:.0} us, copy {:.0} us), unfused {:.1} times slower\n",
             measured.of_copy(),
-            measured.micros,
+            measured.timing.micros(),
             measured.copy_micros,
             measured.over_unfused()
         );
