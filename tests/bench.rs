@@ -120,6 +120,14 @@ fn a_run_prints_writes_and_draws_its_figures() {
 }
 
 #[test]
+fn a_quick_run_measures_one_shape() {
+    let folder = folder("bench-quick");
+    let text = folder.run("bench scale_norm --quick --threads 1 --time 0 --steps --profile profile.json");
+    assert!(text.contains("scale_norm 2048x768 fwd+bwd") && !text.contains("1x768 "), "{text}");
+    assert!(text.contains("kernel g0_") && text.ends_with("exit code 0\n"), "{text}");
+}
+
+#[test]
 fn models_are_measured_by_name() {
     let folder = folder("bench-models");
     let text =

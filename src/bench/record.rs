@@ -93,7 +93,7 @@ pub struct LayerFigures {
     pub kernels: usize,
     /// Steps that combine partial sums.
     pub combines: usize,
-    /// From graph to loaded code, the first time and once more, in milliseconds.
+    /// From graph to loaded code, the first time and the shortest of three more, in milliseconds.
     pub compile_ms: [f64; 2],
     /// Times of stages of the first compilation, in milliseconds.
     pub stages_ms: BTreeMap<String, f64>,

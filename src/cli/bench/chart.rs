@@ -102,7 +102,7 @@ fn readable(bytes: f64) -> String {
 }
 
 /// Compile times of the first row of every layer forward and backward: dark the first time, light
-/// once more.
+/// when compiled again.
 pub(super) fn compile_times(record: &Record, threads: usize) -> Drawn {
     let layers = by_layer(record, threads);
     let slowest = |rows: &Rows<'_>| {
@@ -114,7 +114,7 @@ pub(super) fn compile_times(record: &Record, threads: usize) -> Drawn {
     let mut svg = String::new();
     if !bars.is_empty() {
         draw_bars(&bars, &mut svg)?;
-        svg.push_str("<p>milliseconds from graph to loaded code; dark: the first time, light: once more</p>");
+        svg.push_str("<p>milliseconds from graph to loaded code; dark: the first time, light: again</p>");
     }
     Ok(svg)
 }

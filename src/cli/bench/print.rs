@@ -74,7 +74,8 @@ pub(super) fn layer_cells(row: &Row, figures: &LayerFigures) -> [String; 11] {
         format!("{:.1}", row.micros),
         format!("{:.1}", figures.gigabytes_per_second),
         figures.level.clone(),
-        format!("{:.2}", figures.of_ceiling),
+        // a profile may have no ceiling for so few threads
+        if figures.level.is_empty() { String::new() } else { format!("{:.2}", figures.of_ceiling) },
         format!("{:.2}", figures.of_copy),
         format!("{:.2}x", figures.unfused_micros / row.micros),
         format!("{}+{}", figures.kernels, figures.combines),
