@@ -202,8 +202,9 @@ fn runs_are_compared() {
         assert!(text.ends_with(&format!("{counts}\nexit code {code}\n")), "{text}");
     }
     let text = folder.run(
-        "bench softmax --rows 4 --columns 8 --threads 1 --time 1 --profile profile.json --compare fast.json",
+        "bench softmax silu --rows 4 --columns 8 --threads 1 --time 1 --profile profile.json --compare fast.json",
     );
+    assert!(text.contains("0 rows of the earlier run only, 2 of this one only"), "{text}");
     assert!(text.contains("slower") && text.ends_with("exit code 1\n"), "{text}");
 }
 
@@ -224,6 +225,7 @@ fn wrong_files_are_told_apart() {
         "bench list.json",
         "bench cut.json",
         "bench profile.json",
+        "bench run.json --threads 1",
         "bench silu --compare none.json",
         "bench silu --profile run.json",
         "bench silu --calibrate c.json",

@@ -75,7 +75,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     }
     let before = args.compare.as_deref().map(Record::load).transpose()?;
     let record = match &args.what[..] {
-        [file] if file.ends_with(".json") => Record::load(Path::new(file))?,
+        [file] if file.ends_with(".json") => earlier(file, args)?,
         _ => measured(args, budget)?,
     };
     print::record(&record, args.steps || args.what.iter().any(|what| what.ends_with(".ek")), out)?;
@@ -86,6 +86,16 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         write(path, &page::page(&record)?)?;
     }
     before.map_or(Ok(()), |before| print::comparison(&before, &record, out))
+}
+
+/// The figures of an earlier run, which cannot be asked for anything else.
+fn earlier(file: &str, args: &Args) -> Result<Record, Failure> {
+    let other = args.rows.or(args.columns).is_some() || args.threads.is_some() || args.profile.is_some();
+    if other || args.quick {
+        let text = "these are figures of an earlier run; only --steps, --json, --html and --compare apply";
+        return Err(Failure::Input(format!("{file}: {text}")));
+    }
+    Ok(Record::load(Path::new(file))?)
 }
 
 fn run_rewrite(args: &Args, budget: Duration, out: &mut dyn Write) -> Result<(), Failure> {

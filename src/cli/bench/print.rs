@@ -162,6 +162,10 @@ pub(super) fn comparison(before: &Record, now: &Record, out: &mut dyn Write) -> 
         lines.add_row([row.name.clone(), row.threads.to_string(), old, new, ratio, row.change.to_string()]);
     }
     writeln!(out, "{}", lines.trim_fmt())?;
+    let [gone, new] = [before, now].map(|run| run.rows.len().saturating_sub(found.len()));
+    if gone + new > 0 {
+        writeln!(out, "not compared: {gone} rows of the earlier run only, {new} of this one only")?;
+    }
     let count = |change: Change| found.iter().filter(|row| row.change == change).count();
     let [faster, slower, none] = [Change::Faster, Change::Slower, Change::None].map(count);
     writeln!(out, "{faster} faster, {slower} slower, {none} without change")?;
