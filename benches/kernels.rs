@@ -1,10 +1,10 @@
 //! Do fused kernels reach the speed of memory? Bytes per second, each beside a copy.
 //!
-//! Graphs of `evenkeel bench` over 2048 rows of 768 f32, on one thread, warm; bytes count every
+//! Layers of `evenkeel bench` over 2048 rows of 768 f32, on one thread, warm; bytes count every
 //! input and output once, and the copy reads half of them and writes the other half.
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use evenkeel::bench::{Case, inputs, suite};
+use evenkeel::bench::{Case, Kind, inputs, layers};
 use evenkeel::host::host_target;
 use evenkeel::session::{float_inputs, vjp_graph};
 use evenkeel_compiler::rewrite::recognize;
@@ -13,8 +13,7 @@ use evenkeel_runtime::{Argument, Executable, Tensor};
 use std::hint::black_box;
 use std::time::Duration;
 
-const ROWS: u64 = 2048;
-const COLUMNS: usize = 768;
+const SHAPE: &[u64] = &[2048, 768];
 
 /// A compiled case with its inputs.
 fn prepared(case: &Case) -> (Executable, Vec<Tensor>) {
@@ -22,7 +21,7 @@ fn prepared(case: &Case) -> (Executable, Vec<Tensor>) {
     if case.gradients {
         graph = vjp_graph(&graph, &float_inputs(&graph)).expect("it has a derivative");
     }
-    let inputs = inputs(&graph, ROWS);
+    let inputs = inputs(&graph, case.batch);
     let program = compile(&graph, &host_target(1), &Options::default()).expect("it compiles").program;
     (Executable::load(program, 1).expect("it loads"), inputs)
 }
@@ -46,10 +45,12 @@ fn measure(group: &mut BenchmarkGroup<'_, criterion::measurement::WallTime>, cas
 }
 
 fn kernels(c: &mut Criterion) {
-    let mut group = c.benchmark_group(format!("{ROWS}x{COLUMNS}"));
+    let mut group = c.benchmark_group("layers over rows");
     group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2)).sample_size(20);
-    for case in suite(COLUMNS).expect("the graphs are sound") {
-        measure(&mut group, &case);
+    for layer in layers().iter().filter(|layer| matches!(layer.kind, Kind::Rows | Kind::LongRows)) {
+        for gradients in [false, true] {
+            measure(&mut group, &layer.case(SHAPE, gradients).expect("the graphs are sound"));
+        }
     }
     group.finish();
 }

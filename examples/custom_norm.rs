@@ -30,16 +30,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     })?;
 
     // kernels, and speed as a fraction of the rate at which this machine copies as many bytes
-    let setting = Setting { batch: 2048, threads: 1, budget: Duration::from_millis(300) };
+    let setting = Setting { threads: 1, budget: Duration::from_millis(300) };
     for (name, graph) in [("forward", forward), ("backward", backward)] {
-        let measured = measure(&Case { name: name.into(), graph, gradients: false }, setting)?;
+        let measured = measure(&Case { name: name.into(), graph, gradients: false, batch: 2048 }, setting)?;
         let report = &measured.report;
         print!("{}", report.brief());
         println!("{name}: fused to {} kernel, {} combine step", report.kernels.len(), report.combines);
         println!(
             "{name}: {:.2} of the copy rate ({:.0} us, copy {:.0} us), unfused {:.1} times slower\n",
             measured.of_copy(),
-            measured.micros,
+            measured.timing.micros(),
             measured.copy_micros,
             measured.over_unfused()
         );

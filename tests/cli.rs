@@ -9,16 +9,16 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 /// A folder of a test, deleted in the end.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Folder {
+    pub(crate) fn new(name: &str) -> Folder {
         let path = std::env::temp_dir().join(format!("evenkeel-cli-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Folder(path)
     }
 
-    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> &Folder {
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> &Folder {
         std::fs::write(self.0.join(name), content).unwrap();
         self
     }
@@ -37,12 +37,12 @@ impl Folder {
     }
 
     /// The one door: what the program prints and how it ends.
-    fn run(&self, arguments: &str) -> String {
+    pub(crate) fn run(&self, arguments: &str) -> String {
         shown(arguments, &self.command(arguments).output().unwrap())
     }
 
     /// Several runs.
-    fn runs(&self, lines: &[&str]) -> String {
+    pub(crate) fn runs(&self, lines: &[&str]) -> String {
         lines.iter().map(|arguments| self.run(arguments)).collect::<Vec<_>>().join("\n")
     }
 }
@@ -91,7 +91,7 @@ return y
 ";
 
 /// The graph [`NORM`] and tensors for it.
-fn norm(name: &str) -> Folder {
+pub(crate) fn norm(name: &str) -> Folder {
     let folder = Folder::new(name);
     let x = Tensor::from_vec(&[2, 4], [1f32, 2.0, 3.0, 6.0, 0.0, 0.0, 1.0, -1.0]).unwrap();
     let g = Tensor::full(&[4], 2f32);
@@ -294,27 +294,6 @@ fn dot_prints_the_graph_before_and_after() {
     assert!(after.contains("center") && after.contains("label=\"y\""), "{text}");
     let edges = |text: &str| text.lines().filter(|line| line.contains(" -> ")).count();
     assert_eq!((edges(before), edges(after)), (7, 5), "{text}");
-}
-
-#[test]
-fn a_benchmark_prints_and_writes_its_figures() {
-    let folder = norm("bench");
-    let arguments = "bench norm.ek silu --rows 4 --columns 8 --time 1 --json figures.json";
-    let text = folder.run(arguments);
-    for part in
-        ["unfused takes", "norm.ek fwd+bwd", "silu", "kernel g0_", "call overhead: T us", "exit code 0"]
-    {
-        assert!(text.contains(part), "{part} in\n{text}");
-    }
-    let json = std::fs::read_to_string(folder.0.join("figures.json")).unwrap();
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    let names = json["measurements"].as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap());
-    assert_eq!(names.collect::<Vec<_>>(), ["norm.ek", "norm.ek fwd+bwd", "silu", "silu fwd+bwd"]);
-    for field in
-        ["micros", "bytes", "gigabytes_per_second", "of_copy", "unfused_micros", "kernels", "combines"]
-    {
-        assert!(json["measurements"][1][field].as_f64().is_some_and(f64::is_finite), "{field}");
-    }
 }
 
 #[test]

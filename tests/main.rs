@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod allocation;
+mod bench;
 mod cargo;
 mod cli;
 mod concurrency;

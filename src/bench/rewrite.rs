@@ -5,7 +5,9 @@
 //! rows, time, and the worst error of any result against f64, with the first input around 0 and
 //! around 100. Start at [`compare`].
 
-use super::{Runner, inputs, micros};
+use super::inputs;
+use super::measure::Runner;
+use super::timing::micros;
 use crate::error::Error;
 use crate::host::host_target;
 use crate::session::{float_inputs, vjp_graph};

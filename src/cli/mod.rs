@@ -37,7 +37,8 @@ enum Verb {
     Run(run::Args),
     /// Show what the compiler makes of a text graph, or the graph after a stage
     Explain(explain::Args),
-    /// Measure built-in or text graphs: speed against a copy and unfused, compile times per stage
+    /// Measure layers, models and text graphs: speed against what this machine can do at best, unfused
+    /// and in an earlier run, and compile times
     Bench(bench::Args),
     /// List the rewrite rules with tier, guards and source, or check them
     Rules(rules::Args),

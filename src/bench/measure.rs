@@ -1,0 +1,260 @@
+//! Measuring a graph: how long a call takes, beside a copy and beside its ops one by one.
+
+use super::timing::{Clock, REPETITIONS, Timing};
+use crate::error::Error;
+use crate::host::host_target;
+use crate::session::engine::Setup;
+use crate::session::origin::Origin;
+use crate::session::{float_inputs, vjp_graph};
+use evenkeel_compiler::{Options, Report, compile};
+use evenkeel_ir::program::{Program, Step};
+use evenkeel_ir::random::threefry;
+use evenkeel_ir::{DType, Graph, can_allocate};
+use evenkeel_runtime::{Argument, Executable, RuntimeError, Tensor};
+use std::time::{Duration, Instant};
+
+/// What is measured.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Its name.
+    pub name: String,
+    /// The graph as written.
+    pub graph: Graph,
+    /// With the gradients of every float input.
+    pub gradients: bool,
+    /// The batch size `N`.
+    pub batch: u64,
+}
+
+/// How it is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Threads of the compiled program; the copy runs on one.
+    pub threads: usize,
+    /// About how long to measure.
+    pub budget: Duration,
+}
+
+/// The time of one step of a program.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct StepTime {
+    /// What it does: `kernel g0_add`, `product v7`, `combine`, ...
+    pub name: String,
+    /// Shortest time, in microseconds.
+    pub micros: f64,
+    /// Bytes that a kernel reads and writes; 0 for other steps.
+    pub bytes: u64,
+}
+
+/// The figures of one graph.
+#[derive(Clone, Debug)]
+pub struct Measurement {
+    /// Name of the graph.
+    pub name: String,
+    /// Threads that it ran on.
+    pub threads: usize,
+    /// How long a call takes.
+    pub timing: Timing,
+    /// Bytes of inputs and outputs.
+    pub bytes: usize,
+    /// Shortest time of a copy that moves as many bytes, in microseconds.
+    pub copy_micros: f64,
+    /// Shortest time with every op a kernel of its own, in microseconds.
+    pub unfused_micros: f64,
+    /// From the graph as written to loaded code: the first time, and the shortest of three more.
+    pub compile: [Duration; 2],
+    /// Its steps, in order.
+    pub steps: Vec<StepTime>,
+    /// What the compiler did, with times per stage.
+    pub report: Report,
+}
+
+impl Measurement {
+    /// Bytes of inputs and outputs per nanosecond.
+    pub fn gigabytes_per_second(&self) -> f64 {
+        self.timing.gigabytes_per_second(self.bytes)
+    }
+
+    /// Speed as a fraction of the copy's.
+    pub fn of_copy(&self) -> f64 {
+        self.copy_micros / self.timing.micros()
+    }
+
+    /// How many times slower the unfused program is.
+    pub fn over_unfused(&self) -> f64 {
+        self.unfused_micros / self.timing.micros()
+    }
+}
+
+/// Recognizes, differentiates, compiles and measures a case.
+///
+/// The fused program, a copy of as many bytes on one thread and the unfused program take turns, each
+/// for a while, so that each finds its data where it left them.
+///
+/// # Errors
+/// A graph that cannot be differentiated or does not compile; inputs that memory cannot hold.
+pub fn measure(case: &Case, setting: Setting) -> Result<Measurement, Error> {
+    let Setting { threads, budget } = setting;
+    let fused = Loaded::compile(case, threads, true)?;
+    let mut again = Duration::MAX;
+    for _ in 0..3 {
+        again = again.min(Loaded::compile(case, threads, true)?.took);
+    }
+    let unfused = Loaded::compile(case, threads, false)?;
+    check_memory(&fused.graph, case.batch)?;
+    let inputs = inputs(&fused.graph, case.batch);
+    let (compile, report) = ([fused.took, again], fused.report);
+    let (mut fused, mut unfused) =
+        (Runner::new(fused.executable, &inputs), Runner::new(unfused.executable, &inputs));
+    fused.run()?;
+    let bytes: usize = inputs.iter().chain(&fused.outputs).map(|t| t.bytes().len()).sum();
+    let (from, mut to) = (vec![1u8; bytes / 2], vec![0u8; bytes / 2]);
+    let mut copying = || -> Result<(), Error> {
+        to.copy_from_slice(std::hint::black_box(&from));
+        std::hint::black_box(&mut to);
+        Ok(())
+    };
+    let (mut copy, mut own) = (Clock::of(&mut copying)?, Clock::of(|| fused.run())?);
+    let mut slow = Clock::of(|| unfused.run())?;
+    let (mut repetitions, mut steps) = (Vec::new(), fused.steps(&report, case.batch));
+    for _ in 0..REPETITIONS {
+        own.best = f64::INFINITY;
+        own.run_for(budget / (2 * REPETITIONS), || fused.run())?;
+        repetitions.push(own.best);
+        copy.run_for(budget / (6 * REPETITIONS), &mut copying)?;
+        slow.run_for(budget / (6 * REPETITIONS), || unfused.run())?;
+        let start = Instant::now();
+        fused.time(&mut steps)?;
+        while start.elapsed() < budget / (6 * REPETITIONS) {
+            fused.time(&mut steps)?;
+        }
+    }
+    Ok(Measurement {
+        name: case.name.clone(),
+        threads,
+        timing: Timing { repetitions },
+        bytes,
+        copy_micros: copy.best,
+        unfused_micros: slow.best,
+        compile,
+        steps,
+        report,
+    })
+}
+
+/// A compiled case and how long that took.
+struct Loaded {
+    graph: Graph,
+    executable: Executable,
+    report: Report,
+    took: Duration,
+}
+
+impl Loaded {
+    fn compile(case: &Case, threads: usize, fuse: bool) -> Result<Loaded, Error> {
+        let clock = Instant::now();
+        let mut origin = Origin::default();
+        let mut graph = origin.recognize(&case.graph, &Setup::default())?;
+        if case.gradients {
+            graph = origin.stage("grad", || vjp_graph(&graph, &float_inputs(&graph)))?;
+        }
+        let compiled = compile(&graph, &host_target(threads), &Options { fuse, ..Options::default() })?;
+        let executable = Executable::load(compiled.program, threads)?;
+        let took = clock.elapsed();
+        let mut report = compiled.report;
+        origin.complete(&mut report);
+        Ok(Loaded { graph, executable, report, took })
+    }
+}
+
+/// Shortest time of a call of a program with one kernel over 8 numbers, in microseconds.
+///
+/// # Errors
+/// None that users cause.
+pub fn call_overhead(budget: Duration) -> Result<f64, Error> {
+    use crate::prelude::*;
+    let ty = TensorType::new(DType::F32, Shape::of(&[8]));
+    let graph = trace(&[("x", ty)], |v| vec![("y", v[0] + 1.0)])?;
+    let inputs = inputs(&graph, 1);
+    let compiled = compile(&graph, &host_target(1), &Options::default())?;
+    let mut runner = Runner::new(Executable::load(compiled.program, 1)?, &inputs);
+    Ok(super::time(|| runner.run(), budget)?.micros())
+}
+
+/// Asks for memory for the inputs, which are made as f64 first, and for the copy.
+fn check_memory(graph: &Graph, batch: u64) -> Result<(), RuntimeError> {
+    let bytes = |input: &evenkeel_ir::Input| input.ty.shape.elements().at(batch).saturating_mul(24);
+    let bytes = graph.inputs().iter().map(bytes).fold(0, u64::saturating_add);
+    if can_allocate(bytes) { Ok(()) } else { Err(RuntimeError::Memory { bytes }) }
+}
+
+/// An executable with its arguments.
+pub(super) struct Runner<'a> {
+    executable: Executable,
+    arguments: Vec<Argument<'a>>,
+    pub(super) outputs: Vec<Tensor>,
+    times: Vec<Duration>,
+}
+
+impl<'a> Runner<'a> {
+    pub(super) fn new(executable: Executable, inputs: &'a [Tensor]) -> Runner<'a> {
+        let arguments = inputs.iter().map(Argument::In).collect();
+        Runner { executable, arguments, outputs: Vec::new(), times: Vec::new() }
+    }
+
+    pub(super) fn run(&mut self) -> Result<(), Error> {
+        Ok(self.executable.run(&mut self.arguments, &mut self.outputs)?)
+    }
+
+    /// The steps with their names, not yet measured.
+    fn steps(&self, report: &Report, batch: u64) -> Vec<StepTime> {
+        let program: &Program = self.executable.program();
+        let mut kernels = report.kernels.iter();
+        let mut kernel = |product: Option<&str>| {
+            let kernel = kernels.next().expect("a report has every kernel");
+            let name = match product {
+                Some(product) => format!("product {product} with {}", kernel.name),
+                None => format!("kernel {}", kernel.name),
+            };
+            (name, kernel.bytes.at(batch))
+        };
+        let named = program.steps.iter().map(|step| match step {
+            Step::Kernel(_) => kernel(None),
+            Step::Product { product, epilogue: Some(_) } => kernel(Some(&product.name)),
+            Step::Product { product, epilogue: None } => (format!("product {}", product.name), 0),
+            Step::Combine { .. } => ("combine".into(), 0),
+            Step::Copy { .. } => ("copy".into(), 0),
+            Step::Zero { .. } => ("fill".into(), 0),
+        });
+        named.map(|(name, bytes)| StepTime { name, micros: f64::INFINITY, bytes }).collect()
+    }
+
+    /// Runs once and keeps the shorter times.
+    fn time(&mut self, steps: &mut [StepTime]) -> Result<(), Error> {
+        self.executable.run_timed(&mut self.arguments, &mut self.outputs, &mut self.times)?;
+        for (step, time) in steps.iter_mut().zip(&self.times) {
+            step.micros = step.micros.min(time.as_secs_f64() * 1e6);
+        }
+        Ok(())
+    }
+}
+
+/// Numbers in `-2..2` (integers in `0..8`) for every input, the same every time.
+pub fn inputs(graph: &Graph, batch: u64) -> Vec<Tensor> {
+    let one = |(number, input): (usize, &evenkeel_ir::Input)| {
+        let sizes = input.ty.shape.at(batch);
+        let count: usize = sizes.iter().product();
+        let word = |i: usize| threefry([number as u32, 1], [i as u32, 0])[0];
+        let literal = if input.ty.dtype.is_int() {
+            let data = (0..count).map(|i| i64::from(word(i) % 8)).collect();
+            evenkeel_ir::Literal::ints(input.ty.dtype, &sizes, data)
+        } else {
+            let bool = input.ty.dtype == DType::Bool;
+            let number = |i: usize| f64::from(word(i)) / f64::from(u32::MAX) * 4.0 - 2.0;
+            let data = (0..count).map(|i| if bool { f64::from(word(i) % 2) } else { number(i) }).collect();
+            evenkeel_ir::Literal::floats(input.ty.dtype, &sizes, data)
+        };
+        Tensor::from_literal(&literal)
+    };
+    graph.inputs().iter().enumerate().map(one).collect()
+}
