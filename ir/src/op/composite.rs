@@ -152,7 +152,12 @@ table! {
             ..RMS
         },
         /// `exp(x) / sum(exp(x))`, shifted by the maximum.
-        Softmax softmax => CompositeDef { decompose: softmax::softmax, vjp: Some(softmax::softmax_vjp), ..MOMENT },
+        Softmax softmax => CompositeDef {
+            decompose: softmax::softmax,
+            kernel: Some(softmax::softmax_kernel),
+            vjp: Some(softmax::softmax_vjp),
+            ..MOMENT
+        },
         /// `log(softmax(x))`
         LogSoftmax log_softmax => CompositeDef { decompose: softmax::log_softmax, vjp: Some(softmax::log_softmax_vjp), ..MOMENT },
         /// `log(sum(exp(x)))`

@@ -420,7 +420,7 @@ table! {
             range: (-1.7581, f64::INFINITY),
             ..FLOAT
         },
-        /// `1` where `x <= 1e18`, else the power of two that brings `x` into `[1/2, 1)`.
+        /// `1` where `x <= 1e12`, else the power of two that brings `x` into `[1/2, 1)`.
         /// `x` is the largest magnitude of a row, negative infinity if that is empty.
         /// Kernels use it to prescale rows whose squares would overflow; it takes part in
         /// values that do not depend on it, so its derivative is 0.
@@ -448,7 +448,7 @@ table! {
 const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
 const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
 const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
-const RANGE_LIMIT: f64 = 1e18;
+const RANGE_LIMIT: f64 = 1e12;
 
 fn gelu_inner(x: f64) -> f64 {
     SQRT_2_OVER_PI * (x + 0.044715 * x * x * x)

@@ -1,7 +1,7 @@
 //! One match over the scalar instructions, and loads and stores.
 
 use super::frame::{Frame, Width};
-use cranelift::prelude::{FloatCC, InstBuilder, IntCC, MemFlagsData, Value, types};
+use cranelift::prelude::{FloatCC, FunctionBuilder, InstBuilder, IntCC, MemFlagsData, Value, types};
 use evenkeel_ir::DType;
 use evenkeel_ir::kernel::{Access, Combine, Indirect, Source, Stride};
 use evenkeel_ir::scalar::{Compare, Constant, Inst, Reg, ScalarType};
@@ -74,6 +74,14 @@ impl Frame<'_, '_> {
         match inst {
             Inst::Param { index, .. } => unreachable!("parameter {index} is bound by the caller"),
             Inst::Const(constant) => self.lanes_of(constant, width),
+            Inst::Neg(_) if width == Width::Vector => {
+                let sign = self.splat_bits(i32::MIN);
+                self.bitwise(a, |b, a| b.ins().bxor(a, sign))
+            }
+            Inst::Abs(_) if width == Width::Vector => {
+                let rest = self.splat_bits(i32::MAX);
+                self.bitwise(a, |b, a| b.ins().band(a, rest))
+            }
             Inst::Neg(_) => self.b.ins().fneg(a),
             Inst::Abs(_) => self.b.ins().fabs(a),
             Inst::Sqrt(_) => self.b.ins().sqrt(a),
@@ -104,6 +112,20 @@ impl Frame<'_, '_> {
             Inst::Bitcast(..) => self.cast_bits(self.clif_type(to, width), a),
             Inst::Convert(..) => self.convert(a, from.expect("an operand"), to, width),
         }
+    }
+
+    /// The same bits in every lane: a constant that loops keep in a register, which those of
+    /// Cranelift's own sign changes are not.
+    fn splat_bits(&mut self, bits: i32) -> Value {
+        self.lanes_of(Constant::I32(bits), Width::Vector)
+    }
+
+    /// An operation on the bits of a vector.
+    fn bitwise(&mut self, a: Value, how: impl FnOnce(&mut FunctionBuilder<'_>, Value) -> Value) -> Value {
+        let ty = self.b.func.dfg.value_type(a);
+        let bits = self.cast_bits(types::I32X4, a);
+        let result = how(&mut self.b, bits);
+        self.cast_bits(ty, result)
     }
 
     fn lanes_of(&mut self, constant: Constant, width: Width) -> Value {

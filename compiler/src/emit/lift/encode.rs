@@ -30,6 +30,7 @@ impl Pool {
             start
         });
         i.set_memory_displacement64(POOL + place as u64);
+        i.set_memory_displ_size(8);
     }
 }
 

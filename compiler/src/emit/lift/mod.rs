@@ -22,7 +22,7 @@ mod tests;
 mod tidy;
 
 use encode::Pool;
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, MemoryOperand, Mnemonic, OpKind, Register};
 use masks::Masks;
 use std::collections::HashSet;
 
@@ -307,14 +307,14 @@ impl Lifter<'_> {
         }
         let to = self.wide(i.op0_register());
         if i.mnemonic() == Mnemonic::Vpcmpeqd && is_same_twice(i) {
-            const ONES: u32 = 0xFF;
-            return self.push(Instruction::with4(
-                Code::EVEX_Vpternlogd_zmm_k1z_zmm_zmmm512b32_imm8,
-                to,
-                to,
-                to,
-                ONES,
-            ));
+            // all ones; from memory, because a computation would wait for the register's last value
+            self.masks.written(i.op0_register());
+            let memory = MemoryOperand::with_base_displ(Register::RIP, 0);
+            let made = Instruction::with2(Code::EVEX_Vpbroadcastd_zmm_k1z_xmmm32, to, memory);
+            let mut ones = made.map_err(|error| Refused(error.to_string()))?;
+            self.pool.refer(&mut ones, &[0xFF; 4]);
+            self.out.push(ones);
+            return Ok(());
         }
         let mask = self.masks.hold(i.op0_register());
         self.lane_wise(new, codes.1);

@@ -2,7 +2,8 @@
 //!
 //! The kernel forms are the corrected two-pass statistics: `m = mean(x)`, `m2 = mean(x - m)`,
 //! `v = mean((x - m)^2) - m2^2`, and x-hat is rebuilt from the pair `(m, m2)`. Rows whose
-//! largest magnitude exceeds 1e18 are first scaled by a power of two.
+//! largest magnitude exceeds 1e12 are scaled by a power of two, so that neither squares nor their
+//! sums overflow; scaling waits until after centering, where it costs one product.
 
 use super::root::{inverse_root, root_slope, scaled_inverse_root};
 use super::{Attr, Attrs, Composite, GraphBuilder, Value};
@@ -56,6 +57,13 @@ pub(super) fn mean_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs)
     let zero = b.number(share, 0.0);
     let nothing = b.mul(zero, share);
     b.add(sum, nothing)
+}
+
+/// `sum(x) * (1/n)` of what is too small to overflow; NaN for a mean of nothing.
+fn bounded_mean(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Value {
+    let n = count(b, x, attrs);
+    let (sum, share) = (b.sum(x, attrs.axes), b.recip(n));
+    b.mul(sum, share)
 }
 
 pub(super) fn mean_vjp(
@@ -136,11 +144,11 @@ pub(super) fn fixed_norm(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) 
     b.add(scaled, bias)
 }
 
-/// Scaled statistics of the corrected two-pass scheme.
+/// Statistics of the corrected two-pass scheme.
 struct Statistics {
-    /// The power of two that multiplied x.
+    /// The power of two that multiplied what was squared.
     scale: Value,
-    /// `scale * x`, centred twice.
+    /// x, centred twice.
     centered: Value,
     /// Variance of `scale * x`.
     var: Value,
@@ -157,17 +165,20 @@ impl Statistics {
     fn of(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Statistics {
         let scale = row_scale(b, x, attrs);
         let m = mean_kernel(b, &[x], attrs);
-        let xs = b.mul(x, scale);
-        let ms = b.mul(m, scale);
-        let c = b.sub(xs, ms);
-        let m2 = mean_kernel(b, &[c], attrs);
-        let square = b.mul(c, c);
-        let q = mean_kernel(b, &[square], attrs);
+        let c = b.sub(x, m);
+        let cs = b.mul(c, scale);
+        let m2 = bounded_mean(b, cs, attrs);
+        let square = b.mul(cs, cs);
+        let q = bounded_mean(b, square, attrs);
         let m2_square = b.mul(m2, m2);
         let v = b.sub(q, m2_square);
-        let zero = b.number(v, 0.0);
-        let v = b.max(v, zero);
-        let centered = b.sub(c, m2);
+        // what rounding leaves of a constant row is not a variance
+        let (zero, rounding) = (b.number(v, 0.0), b.number(v, 2.4e-7));
+        let least = b.mul(q, rounding);
+        let constant = b.lt(v, least);
+        let v = b.select(constant, zero, v);
+        let offset = b.div(m2, scale);
+        let centered = b.sub(c, offset);
         Statistics { scale, centered, var: corrected(b, x, v, attrs) }
     }
 }
@@ -239,6 +250,7 @@ pub(super) fn standardize(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs)
 pub(super) fn standardize_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
     let s = Statistics::of(b, inputs[0], attrs);
     let r = scaled_inverse_root(b, s.var, s.scale, attrs);
+    let r = b.mul(r, s.scale);
     b.mul(s.centered, r)
 }
 
@@ -324,14 +336,14 @@ fn moment2(b: &mut GraphBuilder, x: Value, attrs: &Attrs, mean: bool) -> Value {
     b.div(total, n)
 }
 
-/// Scaled x, its scale, and the scaled inverse root of its second moment.
-fn scaled_moment2(b: &mut GraphBuilder, x: Value, attrs: &Attrs, mean: bool) -> (Value, Value, Value) {
+/// The inverse root of the second moment, or of the mean of squares.
+fn inverse_root_of_squares(b: &mut GraphBuilder, x: Value, attrs: &Attrs, mean: bool) -> Value {
     let scale = row_scale(b, x, attrs);
     let xs = b.mul(x, scale);
     let square = b.mul(xs, xs);
-    let q = if mean { mean_kernel(b, &[square], attrs) } else { b.sum(square, attrs.axes) };
+    let q = if mean { bounded_mean(b, square, attrs) } else { b.sum(square, attrs.axes) };
     let r = scaled_inverse_root(b, q, scale, attrs);
-    (xs, scale, r)
+    b.mul(r, scale)
 }
 
 pub(super) fn rrms(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
@@ -340,8 +352,7 @@ pub(super) fn rrms(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Val
 }
 
 pub(super) fn rrms_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
-    let (_, scale, r) = scaled_moment2(b, inputs[0], attrs, true);
-    b.mul(r, scale)
+    inverse_root_of_squares(b, inputs[0], attrs, true)
 }
 
 pub(super) fn rrms_vjp(
@@ -385,8 +396,8 @@ pub(super) fn rms_unit(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) ->
 }
 
 pub(super) fn rms_unit_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
-    let (xs, _, r) = scaled_moment2(b, inputs[0], attrs, true);
-    b.mul(xs, r)
+    let r = inverse_root_of_squares(b, inputs[0], attrs, true);
+    b.mul(inputs[0], r)
 }
 
 /// `r * g - slope * unit * mean(g * unit)`
@@ -439,8 +450,7 @@ pub(super) fn rnorm(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Va
 }
 
 pub(super) fn rnorm_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
-    let (_, scale, r) = scaled_moment2(b, inputs[0], attrs, false);
-    b.mul(r, scale)
+    inverse_root_of_squares(b, inputs[0], attrs, false)
 }
 
 pub(super) fn rnorm_vjp(
@@ -459,8 +469,8 @@ pub(super) fn l2_norm(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> 
 }
 
 pub(super) fn l2_norm_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
-    let (xs, _, r) = scaled_moment2(b, inputs[0], attrs, false);
-    b.mul(xs, r)
+    let r = inverse_root_of_squares(b, inputs[0], attrs, false);
+    b.mul(inputs[0], r)
 }
 
 /// `r * g - slope * y * sum(g * y)`

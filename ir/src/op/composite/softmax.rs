@@ -17,6 +17,15 @@ pub(super) fn softmax(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> 
     b.div(e, total)
 }
 
+/// One division per row: the total is at least 1.
+pub(super) fn softmax_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    let (shifted, _) = shifted(b, inputs[0], attrs);
+    let e = b.exp(shifted);
+    let total = b.sum(e, attrs.axes);
+    let share = b.recip(total);
+    b.mul(e, share)
+}
+
 pub(super) fn logsumexp(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
     let (shifted, top) = shifted(b, inputs[0], attrs);
     let e = b.exp(shifted);
