@@ -3,38 +3,23 @@
 //! Layers of `evenkeel bench` over 2048 rows of 768 f32, on one thread, warm; bytes count every
 //! input and output once, and the copy reads half of them and writes the other half.
 
+#[path = "common/prepared.rs"]
+mod prepared;
+
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use evenkeel::bench::{Case, Kind, inputs, layers};
-use evenkeel::host::host_target;
-use evenkeel::session::{float_inputs, vjp_graph};
-use evenkeel_compiler::rewrite::recognize;
-use evenkeel_compiler::{Options, compile};
-use evenkeel_runtime::{Argument, Executable, Tensor};
+use evenkeel::bench::{Case, Kind, layers};
+use prepared::Prepared;
 use std::hint::black_box;
 use std::time::Duration;
 
 const SHAPE: &[u64] = &[2048, 768];
 
-/// A compiled case with its inputs.
-fn prepared(case: &Case) -> (Executable, Vec<Tensor>) {
-    let mut graph = recognize(&case.graph).expect("it is sound").graph;
-    if case.gradients {
-        graph = vjp_graph(&graph, &float_inputs(&graph)).expect("it has a derivative");
-    }
-    let inputs = inputs(&graph, case.batch);
-    let program = compile(&graph, &host_target(1), &Options::default()).expect("it compiles").program;
-    (Executable::load(program, 1).expect("it loads"), inputs)
-}
-
 /// Times a case and a copy of as many bytes.
 fn measure(group: &mut BenchmarkGroup<'_, criterion::measurement::WallTime>, case: &Case) {
-    let (executable, inputs) = prepared(case);
-    let mut arguments: Vec<Argument<'_>> = inputs.iter().map(Argument::In).collect();
-    let mut outputs = Vec::new();
-    executable.run(&mut arguments, &mut outputs).expect("it runs");
-    let bytes: usize = inputs.iter().chain(&outputs).map(|tensor| tensor.bytes().len()).sum();
+    let mut prepared = Prepared::new(case, 1).expect("it compiles and runs");
+    let bytes = prepared.bytes();
     group.throughput(Throughput::Bytes(bytes as u64));
-    group.bench_function(&case.name, |b| b.iter(|| executable.run(&mut arguments, &mut outputs)));
+    group.bench_function(&case.name, |b| b.iter(|| prepared.run()));
     let (from, mut to) = (vec![1u8; bytes / 2], vec![0u8; bytes / 2]);
     group.bench_function(format!("{}: copy of as many bytes", case.name), |b| {
         b.iter(|| {
