@@ -252,6 +252,7 @@ fn attach(
             name: planned.kernel.name.clone(),
             listing: planned.kernel.to_string(),
             bytes: e.bytes,
+            streaming: e.streaming,
             scratch: e.scratch,
             vector_bytes: e.vector_bytes,
         })
