@@ -43,9 +43,10 @@ pub struct UnaryDef {
     pub emit: fn(&mut ScalarFn, Reg) -> Reg,
     /// Where tests draw x from.
     pub domain: (f64, f64),
-    /// Allowed f32 error over the domain, in units of the last place of the result
-    /// (of the largest result near zero crossings).
+    /// Allowed f32 error on targets with fused multiply-add, as [`crate::scalar::ulps`] counts.
     pub ulps: f64,
+    /// The arguments for which that is promised.
+    pub promised: (f64, f64),
     /// Facts about the result.
     pub range: (f64, f64),
 }
@@ -61,6 +62,7 @@ const FLOAT: UnaryDef = UnaryDef {
     emit: |_, x| x,
     domain: (-10.0, 10.0),
     ulps: 1.0,
+    promised: EVERYWHERE,
     range: EVERYWHERE,
 };
 
@@ -162,6 +164,17 @@ table! {
             range: (0.0, f64::INFINITY),
             ..FLOAT
         },
+        /// `e^x` for `x <= 88`, in f32 0 below -87.7: what the kernels of softmax use.
+        ExpNonpositive exp_nonpositive => UnaryDef {
+            eval: f64::exp,
+            derivative: Rule(|_, _, y| y),
+            emit: math::exp_nonpositive,
+            domain: (-80.0, 0.0),
+            ulps: 2.0,
+            promised: (-87.3, 88.0),
+            range: (0.0, f64::INFINITY),
+            ..FLOAT
+        },
         /// `e^x - 1`, accurate near 0.
         Expm1 expm1 => UnaryDef {
             eval: f64::exp_m1,
@@ -196,6 +209,7 @@ table! {
             emit: math::sin,
             domain: (-100.0, 100.0),
             ulps: 2.0,
+            promised: (-131_072.0, 131_072.0),
             range: (-1.0, 1.0),
             ..FLOAT
         },
@@ -206,6 +220,7 @@ table! {
             emit: math::cos,
             domain: (-100.0, 100.0),
             ulps: 2.0,
+            promised: (-131_072.0, 131_072.0),
             range: (-1.0, 1.0),
             ..FLOAT
         },
@@ -236,6 +251,7 @@ table! {
             emit: math::sigmoid,
             domain: (-80.0, 80.0),
             ulps: 4.0,
+            promised: (-87.3, f64::INFINITY),
             range: (0.0, 1.0),
             ..FLOAT
         },
@@ -247,6 +263,7 @@ table! {
             emit: |k, x| { let n = k.neg(x); let s = math::softplus(k, n); k.neg(s) },
             domain: (-50.0, 50.0),
             ulps: 4.0,
+            promised: (f64::NEG_INFINITY, 87.3),
             range: (f64::NEG_INFINITY, 0.0),
             ..FLOAT
         },
@@ -258,18 +275,19 @@ table! {
             emit: math::softplus,
             domain: (-50.0, 50.0),
             ulps: 4.0,
+            promised: (-87.3, f64::INFINITY),
             range: (0.0, f64::INFINITY),
             ..FLOAT
         },
         /// `x * sigmoid(x)`, also called swish.
         Silu silu => UnaryDef {
             eval: |x| x / (1.0 + (-x).exp()),
-            // s + y (1 - s), with s = sigmoid(x)
-            derivative: Rule(|b, x, y| { let s = b.sigmoid(x); let one = b.number(x, 1.0); let c = b.sub(one, s); let t = b.mul(y, c); b.add(s, t) }),
+            derivative: Rule(|b, x, _| { let s = b.sigmoid(x); let one = b.number(x, 1.0); gated_derivative(b, x, s, one) }),
             definition: Some(|b, x| { let s = b.sigmoid(x); b.mul(x, s) }),
             emit: math::silu,
             domain: (-80.0, 80.0),
             ulps: 4.0,
+            promised: (-88.0, f64::INFINITY),
             range: (-0.279, f64::INFINITY),
             ..FLOAT
         },
@@ -290,6 +308,7 @@ table! {
             emit: math::gelu,
             domain: (-6.0, 10.0),
             ulps: 32.0,
+            promised: (-6.0, f64::INFINITY),
             range: (-0.171, f64::INFINITY),
             ..FLOAT
         },
@@ -306,49 +325,33 @@ table! {
                 b.mul(h, s)
             }),
             emit: math::gelu_tanh,
-            domain: (-5.0, 10.0),
-            ulps: 48.0,
+            domain: (-6.0, 10.0),
+            ulps: 32.0,
+            promised: (-6.0, f64::INFINITY),
             range: (-0.171, f64::INFINITY),
             ..FLOAT
         },
         /// `x * sigmoid(1.702 x)`
         QuickGelu quick_gelu => UnaryDef {
             eval: |x| x / (1.0 + (-1.702 * x).exp()),
-            derivative: Rule(|b, x, y| {
-                let c = b.number(x, 1.702);
-                let t = b.mul(c, x);
-                let s = b.sigmoid(t);
-                let one = b.number(x, 1.0);
-                let r = b.sub(one, s);
-                let cy = b.mul(c, y);
-                let p = b.mul(cy, r);
-                b.add(s, p)
-            }),
+            derivative: Rule(|b, x, _| { let c = b.number(x, 1.702); let t = b.mul(c, x); let s = b.sigmoid(t); gated_derivative(b, x, s, c) }),
             definition: Some(|b, x| { let c = b.number(x, 1.702); let t = b.mul(c, x); let s = b.sigmoid(t); b.mul(x, s) }),
-            emit: |k, x| { let c = k.float(k.ty(x), 1.702); let t = k.mul(c, x); let s = math::sigmoid(k, t); k.mul(x, s) },
+            emit: math::quick_gelu,
             domain: (-20.0, 20.0),
-            ulps: 48.0,
+            ulps: 32.0,
+            promised: (-50.0, f64::INFINITY),
             range: (-0.164, f64::INFINITY),
             ..FLOAT
         },
         /// `x * tanh(softplus(x))`
         Mish mish => UnaryDef {
             eval: |x| x * (x.max(0.0) + (-x.abs()).exp().ln_1p()).tanh(),
-            derivative: Rule(|b, x, _| {
-                let sp = b.softplus(x);
-                let t = b.tanh(sp);
-                let s = b.sigmoid(x);
-                let t2 = b.square(t);
-                let one = b.number(x, 1.0);
-                let c = b.sub(one, t2);
-                let xs = b.mul(x, s);
-                let p = b.mul(xs, c);
-                b.add(t, p)
-            }),
+            derivative: Rule(mish_derivative),
             definition: Some(|b, x| { let s = b.softplus(x); let t = b.tanh(s); b.mul(x, t) }),
-            emit: |k, x| { let s = math::softplus(k, x); let t = math::tanh(k, s); k.mul(x, t) },
+            emit: math::mish,
             domain: (-20.0, 20.0),
-            ulps: 12.0,
+            ulps: 6.0,
+            promised: (-87.0, f64::INFINITY),
             range: (-0.309, f64::INFINITY),
             ..FLOAT
         },
@@ -367,7 +370,7 @@ table! {
             eval: |x| x.clamp(0.0, 6.0),
             derivative: Rule(|b, x, _| inside(b, x, 0.0, 6.0)),
             definition: Some(|b, x| { let (low, high) = (b.number(x, 0.0), b.number(x, 6.0)); let t = b.max(x, low); b.min(t, high) }),
-            emit: |k, x| clamp(k, x, 0.0, 6.0),
+            emit: |k, x| math::clamp(k, x, 0.0, 6.0),
             ulps: 0.0,
             range: (0.0, 6.0),
             ..FLOAT
@@ -377,8 +380,8 @@ table! {
             eval: |x| (x + 3.0).clamp(0.0, 6.0) / 6.0,
             derivative: Rule(|b, x, _| { let m = inside(b, x, -3.0, 3.0); let sixth = b.number(x, 1.0 / 6.0); b.mul(sixth, m) }),
             definition: Some(|b, x| { let three = b.number(x, 3.0); let t = b.add(x, three); let r = b.relu6(t); let six = b.number(x, 6.0); b.div(r, six) }),
-            emit: |k, x| { let three = k.float(k.ty(x), 3.0); let t = k.add(x, three); let r = clamp(k, t, 0.0, 6.0); let six = k.float(k.ty(x), 6.0); k.div(r, six) },
-            ulps: 4.0,
+            emit: |k, x| { let three = k.float(k.ty(x), 3.0); let t = k.add(x, three); let r = math::clamp(k, t, 0.0, 6.0); let sixth = k.float(k.ty(x), 1.0 / 6.0); k.mul(r, sixth) },
+            ulps: 2.0,
             range: (0.0, 1.0),
             ..FLOAT
         },
@@ -387,8 +390,8 @@ table! {
             eval: |x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
             derivative: Rule(hardswish_derivative),
             definition: Some(|b, x| { let s = b.hardsigmoid(x); b.mul(x, s) }),
-            emit: |k, x| { let three = k.float(k.ty(x), 3.0); let t = k.add(x, three); let r = clamp(k, t, 0.0, 6.0); let p = k.mul(x, r); let six = k.float(k.ty(x), 6.0); k.div(p, six) },
-            ulps: 8.0,
+            emit: |k, x| { let three = k.float(k.ty(x), 3.0); let t = k.add(x, three); let r = math::clamp(k, t, 0.0, 6.0); let sixth = k.float(k.ty(x), 1.0 / 6.0); let s = k.mul(r, sixth); k.mul(x, s) },
+            ulps: 3.0,
             range: (-0.376, f64::INFINITY),
             ..FLOAT
         },
@@ -430,6 +433,7 @@ table! {
             emit: emit_range_scale,
             domain: (-1e37, 1e37),
             ulps: 0.0,
+            promised: (f64::NEG_INFINITY, 8e37),
             range: (0.0, 1.0),
             ..FLOAT
         },
@@ -454,12 +458,12 @@ fn gelu_inner(x: f64) -> f64 {
     SQRT_2_OVER_PI * (x + 0.044715 * x * x * x)
 }
 
-/// `e^(-c x^2)` as a graph.
+/// `e^(-c x^2)` as a graph, for a positive c.
 fn gauss(b: &mut GraphBuilder, x: Value, c: f64) -> Value {
     let s = b.square(x);
     let c = b.number(x, -c);
     let t = b.mul(c, s);
-    b.exp(t)
+    b.exp_nonpositive(t)
 }
 
 fn gelu_derivative(b: &mut GraphBuilder, x: Value, _: Value) -> Value {
@@ -485,8 +489,8 @@ fn gelu_tanh_inner(b: &mut GraphBuilder, x: Value) -> Value {
     b.mul(c, t)
 }
 
-fn gelu_tanh_derivative(b: &mut GraphBuilder, x: Value, y: Value) -> Value {
-    // y = x s(v), v = 2u: s + y (1 - s) v', v' = 2 sqrt(2/pi) (1 + 3 * 0.044715 x^2)
+fn gelu_tanh_derivative(b: &mut GraphBuilder, x: Value, _: Value) -> Value {
+    // y = x s(v), v = 2u, v' = 2 sqrt(2/pi) (1 + 3 * 0.044715 x^2)
     let u = gelu_tanh_inner(b, x);
     let v = b.add(u, u);
     let s = b.sigmoid(v);
@@ -494,11 +498,34 @@ fn gelu_tanh_derivative(b: &mut GraphBuilder, x: Value, y: Value) -> Value {
     let (c0, c1) = (b.number(x, 2.0 * SQRT_2_OVER_PI), b.number(x, 6.0 * SQRT_2_OVER_PI * 0.044715));
     let t = b.mul(c1, square);
     let slope = b.add(c0, t);
+    gated_derivative(b, x, s, slope)
+}
+
+/// The derivative of `x s(v)` for a sigmoid `s` of `v` with derivative `slope`:
+/// `s (1 + x slope (1 - s))`. It needs no exponential but that of `s`.
+fn gated_derivative(b: &mut GraphBuilder, x: Value, s: Value, slope: Value) -> Value {
     let one = b.number(x, 1.0);
-    let r = b.sub(one, s);
-    let p = b.mul(y, r);
-    let q = b.mul(p, slope);
-    b.add(s, q)
+    let rest = b.sub(one, s);
+    let scaled = b.mul(x, slope);
+    let t = b.mul(scaled, rest);
+    let t = b.add(one, t);
+    b.mul(s, t)
+}
+
+/// `t + x s (1 - t^2)` with `s = sigmoid(x)` and `t = tanh(softplus(x)) = w / (2 - w)`,
+/// `w = s (2 - s)`.
+fn mish_derivative(b: &mut GraphBuilder, x: Value, _: Value) -> Value {
+    let (one, two) = (b.number(x, 1.0), b.number(x, 2.0));
+    let s = b.sigmoid(x);
+    let rest = b.sub(two, s);
+    let w = b.mul(s, rest);
+    let d = b.sub(two, w);
+    let t = b.div(w, d);
+    let square = b.square(t);
+    let c = b.sub(one, square);
+    let xs = b.mul(x, s);
+    let p = b.mul(xs, c);
+    b.add(t, p)
 }
 
 fn hardswish_derivative(b: &mut GraphBuilder, x: Value, _: Value) -> Value {
@@ -539,9 +566,8 @@ fn emit_elu(k: &mut ScalarFn, x: Reg, scale: f64, alpha: f64) -> Reg {
     let e = math::expm1(k, low);
     let (high_scale, low_scale) = (k.float(ty, scale), k.float(ty, scale * alpha));
     let e = k.mul(low_scale, e);
-    let y = k.mul(high_scale, x);
-    let positive = k.compare(Compare::Gt, x, zero);
-    k.select(positive, y, e)
+    let high = k.max(zero, x);
+    k.fma(high_scale, high, e)
 }
 
 fn emit_sign(k: &mut ScalarFn, x: Reg) -> Reg {
@@ -551,14 +577,6 @@ fn emit_sign(k: &mut ScalarFn, x: Reg) -> Reg {
     let below = k.compare(Compare::Lt, x, zero);
     let t = k.select(below, minus, x);
     k.select(above, one, t)
-}
-
-/// Clamps and lets NaN through.
-fn clamp(k: &mut ScalarFn, x: Reg, low: f64, high: f64) -> Reg {
-    let ty = k.ty(x);
-    let (low, high) = (k.float(ty, low), k.float(ty, high));
-    let t = k.max(low, x);
-    k.min(high, t)
 }
 
 fn range_scale(x: f64) -> f64 {

@@ -10,27 +10,54 @@ fn shifted(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> (Value, Value) {
     (b.sub(x, top), top)
 }
 
-pub(super) fn softmax(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
-    let (shifted, _) = shifted(b, inputs[0], attrs);
-    let e = b.exp(shifted);
+/// The exponential of shifted values; kernels know that they are not positive.
+type Exp = fn(&mut GraphBuilder, Value) -> Value;
+
+fn softmax_by(exp: Exp, b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Value {
+    let (shifted, _) = shifted(b, x, attrs);
+    let e = exp(b, shifted);
     let total = b.sum(e, attrs.axes);
     b.div(e, total)
 }
 
-pub(super) fn logsumexp(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
-    let (shifted, top) = shifted(b, inputs[0], attrs);
-    let e = b.exp(shifted);
+fn logsumexp_by(exp: Exp, b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Value {
+    let (shifted, top) = shifted(b, x, attrs);
+    let e = exp(b, shifted);
     let total = b.sum(e, attrs.axes);
     let l = b.log(total);
     b.add(top, l)
 }
 
-pub(super) fn log_softmax(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
-    let (shifted, _) = shifted(b, inputs[0], attrs);
-    let e = b.exp(shifted);
+fn log_softmax_by(exp: Exp, b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Value {
+    let (shifted, _) = shifted(b, x, attrs);
+    let e = exp(b, shifted);
     let total = b.sum(e, attrs.axes);
     let l = b.log(total);
     b.sub(shifted, l)
+}
+
+pub(super) fn softmax(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    softmax_by(GraphBuilder::exp, b, inputs[0], attrs)
+}
+
+pub(super) fn softmax_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    softmax_by(GraphBuilder::exp_nonpositive, b, inputs[0], attrs)
+}
+
+pub(super) fn logsumexp(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    logsumexp_by(GraphBuilder::exp, b, inputs[0], attrs)
+}
+
+pub(super) fn logsumexp_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    logsumexp_by(GraphBuilder::exp_nonpositive, b, inputs[0], attrs)
+}
+
+pub(super) fn log_softmax(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    log_softmax_by(GraphBuilder::exp, b, inputs[0], attrs)
+}
+
+pub(super) fn log_softmax_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    log_softmax_by(GraphBuilder::exp_nonpositive, b, inputs[0], attrs)
 }
 
 pub(super) fn argmax(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
