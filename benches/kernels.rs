@@ -1,7 +1,8 @@
 //! Do fused kernels reach the speed of memory? Bytes per second, each beside a copy.
 //!
-//! Graphs of `evenkeel bench` over 2048 rows of 768 f32, on one thread, warm; bytes count every
-//! input and output once, and the copy reads half of them and writes the other half.
+//! Graphs of `evenkeel bench`, and every function of one element that is more than a few
+//! instructions, over 2048 rows of 768 f32, on one thread, warm; bytes count every input and
+//! output once, and the copy reads half of them and writes the other half.
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use evenkeel::bench::{Case, inputs, suite};
@@ -9,6 +10,7 @@ use evenkeel::host::host_target;
 use evenkeel::session::{float_inputs, vjp_graph};
 use evenkeel_compiler::rewrite::recognize;
 use evenkeel_compiler::{Options, compile};
+use evenkeel_ir::{Unary, parse};
 use evenkeel_runtime::{Argument, Executable, Tensor};
 use std::hint::black_box;
 use std::time::Duration;
@@ -54,5 +56,23 @@ fn kernels(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, kernels);
+/// A function of one element with a bound that only recipes need, with or without its gradient.
+fn function(f: Unary, gradients: bool) -> Case {
+    let name = format!("{}{}", f.name(), if gradients { " and gradient" } else { "" });
+    let text = format!("x = input f32[N,{COLUMNS}]\nreturn y={} x", f.name());
+    Case { name, graph: parse(&text, "function").expect("it parses"), gradients }
+}
+
+fn functions(c: &mut Criterion) {
+    let mut group = c.benchmark_group("functions");
+    group.warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_secs(1)).sample_size(20);
+    for f in Unary::ALL.iter().filter(|f| f.def().ulps >= 2.0) {
+        for gradients in [false, true] {
+            measure(&mut group, &function(*f, gradients));
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, kernels, functions);
 criterion_main!(benches);

@@ -294,8 +294,7 @@ table! {
         /// `x * Phi(x)` with the exact normal distribution, `x/2 * (1 + erf(x / sqrt 2))`.
         Gelu gelu => UnaryDef {
             eval: |x| 0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2),
-            // Phi(x) + x phi(x)
-            derivative: Rule(gelu_derivative),
+            derivative: Rule(|b, x, _| b.gelu_derivative(x)),
             definition: Some(|b, x| {
                 let c = b.number(x, std::f64::consts::FRAC_1_SQRT_2);
                 let t = b.mul(x, c);
@@ -315,7 +314,7 @@ table! {
         /// `x/2 * (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`
         GeluTanh gelu_tanh => UnaryDef {
             eval: |x| x / (1.0 + (-2.0 * gelu_inner(x)).exp()),
-            derivative: Rule(gelu_tanh_derivative),
+            derivative: Rule(|b, x, _| b.gelu_tanh_derivative(x)),
             definition: Some(|b, x| {
                 let u = gelu_tanh_inner(b, x);
                 let t = b.tanh(u);
@@ -331,6 +330,31 @@ table! {
             range: (-0.171, f64::INFINITY),
             ..FLOAT
         },
+        /// `Phi(x) + x phi(x)` with the normal distribution and its density: the derivative of gelu.
+        GeluDerivative gelu_derivative => UnaryDef {
+            eval: |x| 0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2) + if x.is_finite() { x * normal_density(x) } else { 0.0 },
+            derivative: Rule(gelu_second_derivative),
+            definition: Some(define_gelu_derivative),
+            emit: math::gelu_derivative,
+            domain: (-0.5, 10.0),
+            ulps: 8.0,
+            promised: (-0.5, f64::INFINITY),
+            range: (-0.13, 1.13),
+            ..FLOAT
+        },
+        /// `s + x s v' (1 - s)` with `s = sigmoid(v)`, `v = 2 sqrt(2/pi) (x + 0.044715 x^3)`: the
+        /// derivative of gelu_tanh.
+        GeluTanhDerivative gelu_tanh_derivative => UnaryDef {
+            eval: gelu_tanh_derivative,
+            derivative: Rule(gelu_tanh_second_derivative),
+            definition: Some(define_gelu_tanh_derivative),
+            emit: math::gelu_tanh_derivative,
+            domain: (-0.5, 10.0),
+            ulps: 32.0,
+            promised: (-0.5, f64::INFINITY),
+            range: (-0.13, 1.13),
+            ..FLOAT
+        },
         /// `x * sigmoid(1.702 x)`
         QuickGelu quick_gelu => UnaryDef {
             eval: |x| x / (1.0 + (-1.702 * x).exp()),
@@ -338,8 +362,8 @@ table! {
             definition: Some(|b, x| { let c = b.number(x, 1.702); let t = b.mul(c, x); let s = b.sigmoid(t); b.mul(x, s) }),
             emit: math::quick_gelu,
             domain: (-20.0, 20.0),
-            ulps: 32.0,
-            promised: (-50.0, f64::INFINITY),
+            ulps: 48.0,
+            promised: (-20.0, f64::INFINITY),
             range: (-0.164, f64::INFINITY),
             ..FLOAT
         },
@@ -452,32 +476,49 @@ table! {
 const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
 const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
 const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
+const FRAC_1_SQRT_2PI: f64 = 0.398_942_280_401_432_7;
 const RANGE_LIMIT: f64 = 1e18;
 
 fn gelu_inner(x: f64) -> f64 {
     SQRT_2_OVER_PI * (x + 0.044715 * x * x * x)
 }
 
-/// `e^(-c x^2)` as a graph, for a positive c.
+/// `e^(-c x^2)` as a graph.
 fn gauss(b: &mut GraphBuilder, x: Value, c: f64) -> Value {
     let s = b.square(x);
     let c = b.number(x, -c);
     let t = b.mul(c, s);
-    b.exp_nonpositive(t)
+    b.exp(t)
 }
 
-fn gelu_derivative(b: &mut GraphBuilder, x: Value, _: Value) -> Value {
+fn define_gelu_derivative(b: &mut GraphBuilder, x: Value) -> Value {
     let c = b.number(x, std::f64::consts::FRAC_1_SQRT_2);
     let t = b.mul(x, c);
     let e = b.erf(t);
     let (one, half) = (b.number(x, 1.0), b.number(x, 0.5));
     let s = b.add(one, e);
     let cdf = b.mul(half, s);
-    let g = gauss(b, x, 0.5);
-    let norm = b.number(x, 0.398_942_280_401_432_7);
-    let pdf = b.mul(norm, g);
+    let pdf = density(b, x);
     let tail = b.mul(x, pdf);
     b.add(cdf, tail)
+}
+
+/// The standard normal density as a graph.
+fn density(b: &mut GraphBuilder, x: Value) -> Value {
+    let g = gauss(b, x, 0.5);
+    let norm = b.number(x, FRAC_1_SQRT_2PI);
+    b.mul(norm, g)
+}
+
+fn normal_density(x: f64) -> f64 {
+    FRAC_1_SQRT_2PI * (-0.5 * x * x).exp()
+}
+
+/// `phi(x) (2 - x^2)`
+fn gelu_second_derivative(b: &mut GraphBuilder, x: Value, _: Value) -> Value {
+    let (pdf, square, two) = (density(b, x), b.square(x), b.number(x, 2.0));
+    let rest = b.sub(two, square);
+    b.mul(pdf, rest)
 }
 
 fn gelu_tanh_inner(b: &mut GraphBuilder, x: Value) -> Value {
@@ -489,16 +530,45 @@ fn gelu_tanh_inner(b: &mut GraphBuilder, x: Value) -> Value {
     b.mul(c, t)
 }
 
-fn gelu_tanh_derivative(b: &mut GraphBuilder, x: Value, _: Value) -> Value {
-    // y = x s(v), v = 2u, v' = 2 sqrt(2/pi) (1 + 3 * 0.044715 x^2)
+/// `sigmoid(v)` and `v'`, for `v = 2 sqrt(2/pi) (x + 0.044715 x^3)`.
+fn gelu_tanh_gate(b: &mut GraphBuilder, x: Value) -> (Value, Value) {
     let u = gelu_tanh_inner(b, x);
     let v = b.add(u, u);
     let s = b.sigmoid(v);
     let square = b.square(x);
     let (c0, c1) = (b.number(x, 2.0 * SQRT_2_OVER_PI), b.number(x, 6.0 * SQRT_2_OVER_PI * 0.044715));
     let t = b.mul(c1, square);
-    let slope = b.add(c0, t);
+    (s, b.add(c0, t))
+}
+
+fn define_gelu_tanh_derivative(b: &mut GraphBuilder, x: Value) -> Value {
+    let (s, slope) = gelu_tanh_gate(b, x);
     gated_derivative(b, x, s, slope)
+}
+
+fn gelu_tanh_derivative(x: f64) -> f64 {
+    if x.abs() > 100.0 {
+        return if x > 0.0 { 1.0 } else { 0.0 };
+    }
+    let s = 1.0 / (1.0 + (-2.0 * gelu_inner(x)).exp());
+    let slope = 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * 0.044715 * x * x);
+    s + x * s * slope * (1.0 - s)
+}
+
+/// `s (1 - s) (4 v' - 2 v'(0) + x v'^2 (1 - 2 s))`
+fn gelu_tanh_second_derivative(b: &mut GraphBuilder, x: Value, _: Value) -> Value {
+    let (s, slope) = gelu_tanh_gate(b, x);
+    let (one, four, at_zero) = (b.number(x, 1.0), b.number(x, 4.0), b.number(x, 4.0 * SQRT_2_OVER_PI));
+    let rest = b.sub(one, s);
+    let odd = b.sub(rest, s);
+    let slopes = b.mul(four, slope);
+    let even = b.sub(slopes, at_zero);
+    let square = b.square(slope);
+    let t = b.mul(x, square);
+    let t = b.mul(t, odd);
+    let sum = b.add(even, t);
+    let gate = b.mul(s, rest);
+    b.mul(gate, sum)
 }
 
 /// The derivative of `x s(v)` for a sigmoid `s` of `v` with derivative `slope`:

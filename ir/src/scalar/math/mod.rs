@@ -45,18 +45,31 @@ per_precision! {
     softplus;
     /// `x tanh(softplus(x))`
     mish;
-    /// `x sigmoid(1.702 x)`
-    quick_gelu;
     /// `x Phi(x)` with the normal distribution; the negative side keeps its relative accuracy.
     gelu;
+    /// The derivative of [`gelu()`].
+    gelu_derivative;
     /// `x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3))`
     gelu_tanh;
+    /// The derivative of [`gelu_tanh()`].
+    gelu_tanh_derivative;
     /// The error function.
     erf;
     /// The sine.
     sin;
     /// The cosine.
     cos;
+}
+
+/// `x sigmoid(1.702 x)`, so that a kernel with the derivative has one exponential.
+pub fn quick_gelu(k: &mut ScalarFn, x: Reg) -> Reg {
+    let ty = k.ty(x);
+    // far on the left the sigmoid is 0, and infinity times 0 must not appear
+    let (c, far) = (k.float(ty, 1.702), k.float(ty, -1e3));
+    let t = k.mul(c, x);
+    let s = sigmoid(k, t);
+    let limited = k.max(far, x);
+    k.mul(limited, s)
 }
 
 /// `1 / sqrt(x)`

@@ -116,3 +116,18 @@ pub(crate) fn gelu(k: &mut ScalarFn, x: Reg) -> Reg {
     let left = k.compare(Compare::Eq, c, zero);
     k.select(left, zero, y)
 }
+
+/// `Phi(x) + x phi(x)`
+pub(crate) fn gelu_derivative(k: &mut ScalarFn, x: Reg) -> Reg {
+    let ty = k.ty(x);
+    let (half, minus_half) = (k.float(ty, 0.5), k.float(ty, -0.5));
+    let (root, norm) = (k.float(ty, std::f64::consts::FRAC_1_SQRT_2), k.float(ty, 0.398_942_280_401_432_7));
+    let z = k.mul(x, root);
+    let e = erf(k, z);
+    let cdf = k.fma(half, e, half);
+    let square = k.mul(x, x);
+    let exponent = k.mul(minus_half, square);
+    let bell = exp(k, exponent);
+    let density = k.mul(norm, bell);
+    k.fma(x, density, cdf)
+}

@@ -136,24 +136,37 @@ pub(crate) fn softplus(k: &mut ScalarFn, x: Reg) -> Reg {
     k.add(positive, l)
 }
 
-/// `x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3))`
-pub(crate) fn gelu_tanh(k: &mut ScalarFn, x: Reg) -> Reg {
+/// `2 sqrt(2/pi)`, what the linear term of [`gelu_tanh`] is multiplied with.
+const LINEAR: f64 = 2.0 * 0.797_884_560_802_865_4;
+
+/// `2 sqrt(2/pi) (x + cubic x^3)`
+fn gelu_argument(k: &mut ScalarFn, x: Reg) -> Reg {
     let ty = k.ty(x);
-    let c = 2.0 * 0.797_884_560_802_865_4;
-    let (linear, cubic) = (k.float(ty, c), k.float(ty, c * 0.044715));
+    let (linear, cubic) = (k.float(ty, LINEAR), k.float(ty, LINEAR * 0.044715));
     let square = k.mul(x, x);
     let t = k.fma(square, cubic, linear);
-    let u = k.mul(x, t);
+    k.mul(x, t)
+}
+
+/// `x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3))`
+pub(crate) fn gelu_tanh(k: &mut ScalarFn, x: Reg) -> Reg {
+    let u = gelu_argument(k, x);
     let d = logistic_denominator(k, u);
     k.div(x, d)
 }
 
-/// `x sigmoid(1.702 x)`
-pub(crate) fn quick_gelu(k: &mut ScalarFn, x: Reg) -> Reg {
-    let c = k.float(k.ty(x), 1.702);
-    let t = k.mul(c, x);
-    let s = sigmoid(k, t);
-    k.mul(x, s)
+/// `s + s x v' (1 - s)` with `s = sigmoid(v)`, `v' = 2 sqrt(2/pi) (1 + 3 * 0.044715 x^2)`.
+pub(crate) fn gelu_tanh_derivative(k: &mut ScalarFn, x: Reg) -> Reg {
+    let ty = k.ty(x);
+    let v = gelu_argument(k, x);
+    let s = sigmoid(k, v);
+    let (one, c0, c1) = (k.float(ty, 1.0), k.float(ty, LINEAR), k.float(ty, 3.0 * LINEAR * 0.044715));
+    let square = k.mul(x, x);
+    let slope = k.fma(square, c1, c0);
+    let t = k.mul(x, slope);
+    let rest = k.sub(one, s);
+    let t = k.mul(t, rest);
+    k.fma(t, s, s)
 }
 
 /// `x tanh(softplus(x))`

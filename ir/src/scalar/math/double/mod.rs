@@ -5,8 +5,8 @@ mod exp;
 mod log;
 mod trig;
 
-pub(super) use erf::{erf, gelu};
-pub(super) use exp::{exp, expm1, gelu_tanh, mish, quick_gelu, sigmoid, silu, softplus, tanh};
+pub(super) use erf::{erf, gelu, gelu_derivative};
+pub(super) use exp::{exp, expm1, gelu_tanh, gelu_tanh_derivative, mish, sigmoid, silu, softplus, tanh};
 pub(super) use log::{log, log1p};
 pub(super) use trig::{cos, sin};
 

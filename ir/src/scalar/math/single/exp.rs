@@ -22,7 +22,7 @@ const EXP2M1: [f64; 6] =
 const TANH: [f64; 6] =
     [0.0887716859579, -0.267726480961, 0.666679024696, -1.33332359791, 1.99999988079, -2.0];
 /// Bias of integers whose power of two is to be negative: the bit above the exponent is the sign.
-const NEGATIVE: i32 = BIAS + 256;
+pub(super) const NEGATIVE: i32 = BIAS + 256;
 
 /// `sign x = n ln(2) + r`: n and `sign r`, for a sign of 1 or -1.
 fn reduced(k: &mut ScalarFn, x: Reg, sign: f64, bias: i32) -> (Integer, Reg) {
@@ -85,9 +85,10 @@ pub(crate) fn expm1(k: &mut ScalarFn, x: Reg) -> Reg {
     k.add(y, y)
 }
 
-/// `2^(x slope)` as two factors, for products between -127.4 and 128.4.
-pub(super) fn exp2_factors(k: &mut ScalarFn, x: Reg, slope: Reg) -> [Reg; 2] {
-    let n = nearest_integer(k, x, slope, BIAS);
+/// `2^(x slope)` as two factors, for products between -127.4 and 128.4; the second is negative
+/// with the bias [`NEGATIVE`].
+pub(super) fn exp2_factors(k: &mut ScalarFn, x: Reg, slope: Reg, bias: i32) -> [Reg; 2] {
+    let n = nearest_integer(k, x, slope, bias);
     let fraction = k.fma(x, slope, n.negated);
     [polynomial(k, &EXP2, fraction), power_of_two(k, n.biased)]
 }

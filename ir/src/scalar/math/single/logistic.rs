@@ -3,10 +3,10 @@
 //! `e^-x` may reach infinity: a sigmoid below 2^-127 is 0.
 
 use super::exp::{exp_factors, exp2_factors};
-use super::{float, polynomial};
+use super::{BIAS, float, polynomial};
 use crate::scalar::math::clamp;
 use crate::scalar::{Reg, ScalarFn};
-use std::f64::consts::LOG2_E;
+use std::f64::consts::LN_2;
 
 // log(1 + u) / u for 0 <= u <= 1
 const LOG1P: [f64; 10] = [
@@ -54,22 +54,43 @@ pub(crate) fn silu(k: &mut ScalarFn, x: Reg) -> Reg {
     over_one_plus(k, above, factors)
 }
 
-/// `x / (1 + e^(-1.702 x))`
-pub(crate) fn quick_gelu(k: &mut ScalarFn, x: Reg) -> Reg {
-    let (above, x) = limited(k, x, -52.2, 51.7);
-    let slope = float(k, -1.702 * LOG2_E);
-    let factors = exp2_factors(k, x, slope);
-    over_one_plus(k, above, factors)
+/// `x` from below and from both sides limited, for [`gelu_tanh`]; `0.044715 x` in units of the
+/// slope; and `1 + 2^(x slope)`.
+struct Gate {
+    above: Reg,
+    x: Reg,
+    scaled: Reg,
+    denominator: Reg,
 }
 
-/// `x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3))`
-pub(crate) fn gelu_tanh(k: &mut ScalarFn, x: Reg) -> Reg {
+fn gate(k: &mut ScalarFn, x: Reg) -> Gate {
     let (above, x) = limited(k, x, -10.06, 10.03);
     let (linear, cubic) = (float(k, LINEAR), float(k, CUBIC));
     let scaled = k.mul(x, cubic);
     let slope = k.fma(x, scaled, linear);
-    let factors = exp2_factors(k, x, slope);
-    over_one_plus(k, above, factors)
+    let [p, scale] = exp2_factors(k, x, slope, BIAS);
+    let one = float(k, 1.0);
+    Gate { above, x, scaled, denominator: k.fma(p, scale, one) }
+}
+
+/// `x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3))`
+pub(crate) fn gelu_tanh(k: &mut ScalarFn, x: Reg) -> Reg {
+    let gate = gate(k, x);
+    k.div(gate.above, gate.denominator)
+}
+
+/// `s + s x v' (1 - s)` with `s = sigmoid(v)`, `v' = 2 sqrt(2/pi) (1 + 3 * 0.044715 x^2)`.
+pub(crate) fn gelu_tanh_derivative(k: &mut ScalarFn, x: Reg) -> Reg {
+    let Gate { x, scaled, denominator, .. } = gate(k, x);
+    let one = float(k, 1.0);
+    let s = k.div(one, denominator);
+    let (c0, c1) = (float(k, -LINEAR * LN_2), float(k, -3.0 * LN_2));
+    let square = k.mul(x, scaled);
+    let slope = k.fma(square, c1, c0);
+    let t = k.mul(x, slope);
+    let rest = k.sub(one, s);
+    let t = k.mul(t, rest);
+    k.fma(t, s, s)
 }
 
 /// `max(x, 0) + log(1 + e^-|x|)`

@@ -11,10 +11,10 @@ mod log;
 mod logistic;
 mod trig;
 
-pub(super) use erf::{erf, gelu};
+pub(super) use erf::{erf, gelu, gelu_derivative};
 pub(super) use exp::{exp, exp_nonpositive, expm1, tanh};
 pub(super) use log::{log, log1p};
-pub(super) use logistic::{gelu_tanh, mish, quick_gelu, sigmoid, silu, softplus};
+pub(super) use logistic::{gelu_tanh, gelu_tanh_derivative, mish, sigmoid, silu, softplus};
 pub(super) use trig::{cos, sin};
 
 use super::polynomial;
