@@ -54,12 +54,15 @@ pub(crate) fn silu(k: &mut ScalarFn, x: Reg) -> Reg {
     over_one_plus(k, above, factors)
 }
 
-/// `x` from below and from both sides limited, for [`gelu_tanh`]; `0.044715 x` in units of the
-/// slope; and `1 + 2^(x slope)`.
+/// What [`gelu_tanh`] and its derivative share.
 struct Gate {
+    /// The argument, limited from below.
     above: Reg,
+    /// That limited from above.
     x: Reg,
+    /// The cubic term of the exponent over `x^2`.
     scaled: Reg,
+    /// `1 + e^-v`
     denominator: Reg,
 }
 
