@@ -1,6 +1,7 @@
 //! Do fused kernels reach the speed of memory? Bytes per second, each beside a copy.
 //!
-//! Layers of `evenkeel bench` over 2048 rows of 768 f32, on one thread, warm; bytes count every
+//! Layers of `evenkeel bench`, and every function of one element that is more than a few
+//! instructions, over 2048 rows of 768 f32, on one thread, warm; bytes count every
 //! input and output once, and the copy reads half of them and writes the other half.
 
 #[path = "common/prepared.rs"]
@@ -8,11 +9,14 @@ mod prepared;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use evenkeel::bench::{Case, Kind, layers};
+use evenkeel_ir::{Unary, parse};
 use prepared::Prepared;
 use std::hint::black_box;
 use std::time::Duration;
 
-const SHAPE: &[u64] = &[2048, 768];
+const ROWS: u64 = 2048;
+const COLUMNS: u64 = 768;
+const SHAPE: &[u64] = &[ROWS, COLUMNS];
 
 /// Times a case and a copy of as many bytes.
 fn measure(group: &mut BenchmarkGroup<'_, criterion::measurement::WallTime>, case: &Case) {
@@ -40,5 +44,23 @@ fn kernels(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, kernels);
+/// A function of one element with a bound that only recipes need, with or without its gradient.
+fn function(f: Unary, gradients: bool) -> Case {
+    let name = format!("{}{}", f.name(), if gradients { " and gradient" } else { "" });
+    let text = format!("x = input f32[N,{COLUMNS}]\nreturn y={} x", f.name());
+    Case { name, graph: parse(&text, "function").expect("it parses"), gradients, batch: ROWS }
+}
+
+fn functions(c: &mut Criterion) {
+    let mut group = c.benchmark_group("functions");
+    group.warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_secs(1)).sample_size(20);
+    for f in Unary::ALL.iter().filter(|f| f.def().ulps >= 2.0) {
+        for gradients in [false, true] {
+            measure(&mut group, &function(*f, gradients));
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, kernels, functions);
 criterion_main!(benches);

@@ -11,6 +11,7 @@ mod derivatives;
 mod element_types;
 mod errors;
 mod examples;
+mod exhaustive;
 mod folds;
 mod functional;
 mod generate;

@@ -32,8 +32,17 @@ pub(crate) trait Model {
 pub(crate) struct PerElement;
 
 /// Functions that cost more than arithmetic.
-pub(crate) const TRANSCENDENTAL: [Unary; 8] =
-    [Unary::Exp, Unary::Expm1, Unary::Log, Unary::Log1p, Unary::Sin, Unary::Cos, Unary::Tanh, Unary::Erf];
+pub(crate) const TRANSCENDENTAL: [Unary; 9] = [
+    Unary::Exp,
+    Unary::ExpNonpositive,
+    Unary::Expm1,
+    Unary::Log,
+    Unary::Log1p,
+    Unary::Sin,
+    Unary::Cos,
+    Unary::Tanh,
+    Unary::Erf,
+];
 
 /// True for named functions that are more than arithmetic.
 pub(crate) fn is_function(op: Unary) -> bool {

@@ -128,7 +128,7 @@ impl Reader {
             Unary::Sqrt => n.pow(x, Number::HALF),
             Unary::Rsqrt => n.pow(x, Number::ratio(-1, 2)),
             Unary::Recip => n.pow(x, Number::int(-1)),
-            Unary::Exp => n.exp(x),
+            Unary::Exp | Unary::ExpNonpositive => n.exp(x),
             Unary::Expm1 => {
                 let e = n.exp(x);
                 n.subtract(e, one)

@@ -159,9 +159,9 @@ table! {
             ..MOMENT
         },
         /// `log(softmax(x))`
-        LogSoftmax log_softmax => CompositeDef { decompose: softmax::log_softmax, vjp: Some(softmax::log_softmax_vjp), ..MOMENT },
+        LogSoftmax log_softmax => CompositeDef { decompose: softmax::log_softmax, kernel: Some(softmax::log_softmax_kernel), vjp: Some(softmax::log_softmax_vjp), ..MOMENT },
         /// `log(sum(exp(x)))`
-        LogSumExp logsumexp => CompositeDef { decompose: softmax::logsumexp, vjp: Some(softmax::logsumexp_vjp), ..MOMENT },
+        LogSumExp logsumexp => CompositeDef { decompose: softmax::logsumexp, kernel: Some(softmax::logsumexp_kernel), vjp: Some(softmax::logsumexp_vjp), ..MOMENT },
         /// Index (i32) of the first largest element along one axis; the last index where all are NaN.
         ArgMax argmax => CompositeDef { decompose: softmax::argmax, ..MOMENT },
     }

@@ -43,9 +43,10 @@ pub struct UnaryDef {
     pub emit: fn(&mut ScalarFn, Reg) -> Reg,
     /// Where tests draw x from.
     pub domain: (f64, f64),
-    /// Allowed f32 error over the domain, in units of the last place of the result
-    /// (of the largest result near zero crossings).
+    /// Allowed f32 error on targets with fused multiply-add, as [`crate::scalar::ulps`] counts.
     pub ulps: f64,
+    /// The arguments for which that is promised.
+    pub promised: (f64, f64),
     /// Facts about the result.
     pub range: (f64, f64),
 }
@@ -61,6 +62,7 @@ const FLOAT: UnaryDef = UnaryDef {
     emit: |_, x| x,
     domain: (-10.0, 10.0),
     ulps: 1.0,
+    promised: EVERYWHERE,
     range: EVERYWHERE,
 };
 
@@ -162,6 +164,17 @@ table! {
             range: (0.0, f64::INFINITY),
             ..FLOAT
         },
+        /// `e^x` for `x <= 88`, in f32 0 below -87.7: what the kernels of softmax use.
+        ExpNonpositive exp_nonpositive => UnaryDef {
+            eval: f64::exp,
+            derivative: Rule(|_, _, y| y),
+            emit: math::exp_nonpositive,
+            domain: (-80.0, 0.0),
+            ulps: 2.0,
+            promised: (-87.3, 88.0),
+            range: (0.0, f64::INFINITY),
+            ..FLOAT
+        },
         /// `e^x - 1`, accurate near 0.
         Expm1 expm1 => UnaryDef {
             eval: f64::exp_m1,
@@ -196,6 +209,7 @@ table! {
             emit: math::sin,
             domain: (-100.0, 100.0),
             ulps: 2.0,
+            promised: (-131_072.0, 131_072.0),
             range: (-1.0, 1.0),
             ..FLOAT
         },
@@ -206,6 +220,7 @@ table! {
             emit: math::cos,
             domain: (-100.0, 100.0),
             ulps: 2.0,
+            promised: (-131_072.0, 131_072.0),
             range: (-1.0, 1.0),
             ..FLOAT
         },
@@ -236,6 +251,7 @@ table! {
             emit: math::sigmoid,
             domain: (-80.0, 80.0),
             ulps: 4.0,
+            promised: (-87.3, f64::INFINITY),
             range: (0.0, 1.0),
             ..FLOAT
         },
@@ -247,6 +263,7 @@ table! {
             emit: |k, x| { let n = k.neg(x); let s = math::softplus(k, n); k.neg(s) },
             domain: (-50.0, 50.0),
             ulps: 4.0,
+            promised: (f64::NEG_INFINITY, 87.3),
             range: (f64::NEG_INFINITY, 0.0),
             ..FLOAT
         },
@@ -258,26 +275,26 @@ table! {
             emit: math::softplus,
             domain: (-50.0, 50.0),
             ulps: 4.0,
+            promised: (-87.3, f64::INFINITY),
             range: (0.0, f64::INFINITY),
             ..FLOAT
         },
         /// `x * sigmoid(x)`, also called swish.
         Silu silu => UnaryDef {
             eval: |x| x / (1.0 + (-x).exp()),
-            // s + y (1 - s), with s = sigmoid(x)
-            derivative: Rule(|b, x, y| { let s = b.sigmoid(x); let one = b.number(x, 1.0); let c = b.sub(one, s); let t = b.mul(y, c); b.add(s, t) }),
+            derivative: Rule(|b, x, _| { let s = b.sigmoid(x); let one = b.number(x, 1.0); gated_derivative(b, x, s, one) }),
             definition: Some(|b, x| { let s = b.sigmoid(x); b.mul(x, s) }),
             emit: math::silu,
             domain: (-80.0, 80.0),
             ulps: 4.0,
+            promised: (-88.0, f64::INFINITY),
             range: (-0.279, f64::INFINITY),
             ..FLOAT
         },
         /// `x * Phi(x)` with the exact normal distribution, `x/2 * (1 + erf(x / sqrt 2))`.
         Gelu gelu => UnaryDef {
             eval: |x| 0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2),
-            // Phi(x) + x phi(x)
-            derivative: Rule(gelu_derivative),
+            derivative: Rule(|b, x, _| b.gelu_derivative(x)),
             definition: Some(|b, x| {
                 let c = b.number(x, std::f64::consts::FRAC_1_SQRT_2);
                 let t = b.mul(x, c);
@@ -290,13 +307,14 @@ table! {
             emit: math::gelu,
             domain: (-6.0, 10.0),
             ulps: 32.0,
+            promised: (-6.0, f64::INFINITY),
             range: (-0.171, f64::INFINITY),
             ..FLOAT
         },
         /// `x/2 * (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`
         GeluTanh gelu_tanh => UnaryDef {
             eval: |x| x / (1.0 + (-2.0 * gelu_inner(x)).exp()),
-            derivative: Rule(gelu_tanh_derivative),
+            derivative: Rule(|b, x, _| b.gelu_tanh_derivative(x)),
             definition: Some(|b, x| {
                 let u = gelu_tanh_inner(b, x);
                 let t = b.tanh(u);
@@ -306,49 +324,58 @@ table! {
                 b.mul(h, s)
             }),
             emit: math::gelu_tanh,
-            domain: (-5.0, 10.0),
-            ulps: 48.0,
+            domain: (-6.0, 10.0),
+            ulps: 32.0,
+            promised: (-6.0, f64::INFINITY),
             range: (-0.171, f64::INFINITY),
+            ..FLOAT
+        },
+        /// `Phi(x) + x phi(x)` with the normal distribution and its density: the derivative of gelu.
+        GeluDerivative gelu_derivative => UnaryDef {
+            eval: |x| 0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2) + if x.is_finite() { x * normal_density(x) } else { 0.0 },
+            derivative: Rule(gelu_second_derivative),
+            definition: Some(define_gelu_derivative),
+            emit: math::gelu_derivative,
+            domain: (-0.5, 10.0),
+            ulps: 8.0,
+            promised: (-0.5, f64::INFINITY),
+            range: (-0.13, 1.13),
+            ..FLOAT
+        },
+        /// `s + x s v' (1 - s)` with `s = sigmoid(v)`, `v = 2 sqrt(2/pi) (x + 0.044715 x^3)`: the
+        /// derivative of gelu_tanh.
+        GeluTanhDerivative gelu_tanh_derivative => UnaryDef {
+            eval: gelu_tanh_derivative,
+            derivative: Rule(gelu_tanh_second_derivative),
+            definition: Some(define_gelu_tanh_derivative),
+            emit: math::gelu_tanh_derivative,
+            domain: (-0.5, 10.0),
+            ulps: 32.0,
+            promised: (-0.5, f64::INFINITY),
+            range: (-0.13, 1.13),
             ..FLOAT
         },
         /// `x * sigmoid(1.702 x)`
         QuickGelu quick_gelu => UnaryDef {
             eval: |x| x / (1.0 + (-1.702 * x).exp()),
-            derivative: Rule(|b, x, y| {
-                let c = b.number(x, 1.702);
-                let t = b.mul(c, x);
-                let s = b.sigmoid(t);
-                let one = b.number(x, 1.0);
-                let r = b.sub(one, s);
-                let cy = b.mul(c, y);
-                let p = b.mul(cy, r);
-                b.add(s, p)
-            }),
+            derivative: Rule(|b, x, _| { let c = b.number(x, 1.702); let t = b.mul(c, x); let s = b.sigmoid(t); gated_derivative(b, x, s, c) }),
             definition: Some(|b, x| { let c = b.number(x, 1.702); let t = b.mul(c, x); let s = b.sigmoid(t); b.mul(x, s) }),
-            emit: |k, x| { let c = k.float(k.ty(x), 1.702); let t = k.mul(c, x); let s = math::sigmoid(k, t); k.mul(x, s) },
+            emit: math::quick_gelu,
             domain: (-20.0, 20.0),
             ulps: 48.0,
+            promised: (-20.0, f64::INFINITY),
             range: (-0.164, f64::INFINITY),
             ..FLOAT
         },
         /// `x * tanh(softplus(x))`
         Mish mish => UnaryDef {
             eval: |x| x * (x.max(0.0) + (-x.abs()).exp().ln_1p()).tanh(),
-            derivative: Rule(|b, x, _| {
-                let sp = b.softplus(x);
-                let t = b.tanh(sp);
-                let s = b.sigmoid(x);
-                let t2 = b.square(t);
-                let one = b.number(x, 1.0);
-                let c = b.sub(one, t2);
-                let xs = b.mul(x, s);
-                let p = b.mul(xs, c);
-                b.add(t, p)
-            }),
+            derivative: Rule(mish_derivative),
             definition: Some(|b, x| { let s = b.softplus(x); let t = b.tanh(s); b.mul(x, t) }),
-            emit: |k, x| { let s = math::softplus(k, x); let t = math::tanh(k, s); k.mul(x, t) },
+            emit: math::mish,
             domain: (-20.0, 20.0),
-            ulps: 12.0,
+            ulps: 6.0,
+            promised: (-87.0, f64::INFINITY),
             range: (-0.309, f64::INFINITY),
             ..FLOAT
         },
@@ -367,7 +394,7 @@ table! {
             eval: |x| x.clamp(0.0, 6.0),
             derivative: Rule(|b, x, _| inside(b, x, 0.0, 6.0)),
             definition: Some(|b, x| { let (low, high) = (b.number(x, 0.0), b.number(x, 6.0)); let t = b.max(x, low); b.min(t, high) }),
-            emit: |k, x| clamp(k, x, 0.0, 6.0),
+            emit: |k, x| math::clamp(k, x, 0.0, 6.0),
             ulps: 0.0,
             range: (0.0, 6.0),
             ..FLOAT
@@ -377,8 +404,8 @@ table! {
             eval: |x| (x + 3.0).clamp(0.0, 6.0) / 6.0,
             derivative: Rule(|b, x, _| { let m = inside(b, x, -3.0, 3.0); let sixth = b.number(x, 1.0 / 6.0); b.mul(sixth, m) }),
             definition: Some(|b, x| { let three = b.number(x, 3.0); let t = b.add(x, three); let r = b.relu6(t); let six = b.number(x, 6.0); b.div(r, six) }),
-            emit: |k, x| { let three = k.float(k.ty(x), 3.0); let t = k.add(x, three); let r = clamp(k, t, 0.0, 6.0); let six = k.float(k.ty(x), 6.0); k.div(r, six) },
-            ulps: 4.0,
+            emit: |k, x| { let three = k.float(k.ty(x), 3.0); let t = k.add(x, three); let r = math::clamp(k, t, 0.0, 6.0); let sixth = k.float(k.ty(x), 1.0 / 6.0); k.mul(r, sixth) },
+            ulps: 2.0,
             range: (0.0, 1.0),
             ..FLOAT
         },
@@ -387,8 +414,8 @@ table! {
             eval: |x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
             derivative: Rule(hardswish_derivative),
             definition: Some(|b, x| { let s = b.hardsigmoid(x); b.mul(x, s) }),
-            emit: |k, x| { let three = k.float(k.ty(x), 3.0); let t = k.add(x, three); let r = clamp(k, t, 0.0, 6.0); let p = k.mul(x, r); let six = k.float(k.ty(x), 6.0); k.div(p, six) },
-            ulps: 8.0,
+            emit: |k, x| { let three = k.float(k.ty(x), 3.0); let t = k.add(x, three); let r = math::clamp(k, t, 0.0, 6.0); let sixth = k.float(k.ty(x), 1.0 / 6.0); let s = k.mul(r, sixth); k.mul(x, s) },
+            ulps: 3.0,
             range: (-0.376, f64::INFINITY),
             ..FLOAT
         },
@@ -430,6 +457,7 @@ table! {
             emit: emit_range_scale,
             domain: (-1e37, 1e37),
             ulps: 0.0,
+            promised: (f64::NEG_INFINITY, 8e37),
             range: (0.0, 1.0),
             ..FLOAT
         },
@@ -448,6 +476,7 @@ table! {
 const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
 const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
 const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
+const FRAC_1_SQRT_2PI: f64 = 0.398_942_280_401_432_7;
 const RANGE_LIMIT: f64 = 1e12;
 
 fn gelu_inner(x: f64) -> f64 {
@@ -462,18 +491,34 @@ fn gauss(b: &mut GraphBuilder, x: Value, c: f64) -> Value {
     b.exp(t)
 }
 
-fn gelu_derivative(b: &mut GraphBuilder, x: Value, _: Value) -> Value {
+fn define_gelu_derivative(b: &mut GraphBuilder, x: Value) -> Value {
     let c = b.number(x, std::f64::consts::FRAC_1_SQRT_2);
     let t = b.mul(x, c);
     let e = b.erf(t);
     let (one, half) = (b.number(x, 1.0), b.number(x, 0.5));
     let s = b.add(one, e);
     let cdf = b.mul(half, s);
-    let g = gauss(b, x, 0.5);
-    let norm = b.number(x, 0.398_942_280_401_432_7);
-    let pdf = b.mul(norm, g);
+    let pdf = density(b, x);
     let tail = b.mul(x, pdf);
     b.add(cdf, tail)
+}
+
+/// The standard normal density as a graph.
+fn density(b: &mut GraphBuilder, x: Value) -> Value {
+    let g = gauss(b, x, 0.5);
+    let norm = b.number(x, FRAC_1_SQRT_2PI);
+    b.mul(norm, g)
+}
+
+fn normal_density(x: f64) -> f64 {
+    FRAC_1_SQRT_2PI * (-0.5 * x * x).exp()
+}
+
+/// `phi(x) (2 - x^2)`
+fn gelu_second_derivative(b: &mut GraphBuilder, x: Value, _: Value) -> Value {
+    let (pdf, square, two) = (density(b, x), b.square(x), b.number(x, 2.0));
+    let rest = b.sub(two, square);
+    b.mul(pdf, rest)
 }
 
 fn gelu_tanh_inner(b: &mut GraphBuilder, x: Value) -> Value {
@@ -485,20 +530,72 @@ fn gelu_tanh_inner(b: &mut GraphBuilder, x: Value) -> Value {
     b.mul(c, t)
 }
 
-fn gelu_tanh_derivative(b: &mut GraphBuilder, x: Value, y: Value) -> Value {
-    // y = x s(v), v = 2u: s + y (1 - s) v', v' = 2 sqrt(2/pi) (1 + 3 * 0.044715 x^2)
+/// `sigmoid(v)` and `v'`, for `v = 2 sqrt(2/pi) (x + 0.044715 x^3)`.
+fn gelu_tanh_gate(b: &mut GraphBuilder, x: Value) -> (Value, Value) {
     let u = gelu_tanh_inner(b, x);
     let v = b.add(u, u);
     let s = b.sigmoid(v);
     let square = b.square(x);
     let (c0, c1) = (b.number(x, 2.0 * SQRT_2_OVER_PI), b.number(x, 6.0 * SQRT_2_OVER_PI * 0.044715));
     let t = b.mul(c1, square);
-    let slope = b.add(c0, t);
+    (s, b.add(c0, t))
+}
+
+fn define_gelu_tanh_derivative(b: &mut GraphBuilder, x: Value) -> Value {
+    let (s, slope) = gelu_tanh_gate(b, x);
+    gated_derivative(b, x, s, slope)
+}
+
+fn gelu_tanh_derivative(x: f64) -> f64 {
+    if x.abs() > 100.0 {
+        return if x > 0.0 { 1.0 } else { 0.0 };
+    }
+    let s = 1.0 / (1.0 + (-2.0 * gelu_inner(x)).exp());
+    let slope = 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * 0.044715 * x * x);
+    s + x * s * slope * (1.0 - s)
+}
+
+/// `s (1 - s) (4 v' - 2 v'(0) + x v'^2 (1 - 2 s))`
+fn gelu_tanh_second_derivative(b: &mut GraphBuilder, x: Value, _: Value) -> Value {
+    let (s, slope) = gelu_tanh_gate(b, x);
+    let (one, four, at_zero) = (b.number(x, 1.0), b.number(x, 4.0), b.number(x, 4.0 * SQRT_2_OVER_PI));
+    let rest = b.sub(one, s);
+    let odd = b.sub(rest, s);
+    let slopes = b.mul(four, slope);
+    let even = b.sub(slopes, at_zero);
+    let square = b.square(slope);
+    let t = b.mul(x, square);
+    let t = b.mul(t, odd);
+    let sum = b.add(even, t);
+    let gate = b.mul(s, rest);
+    b.mul(gate, sum)
+}
+
+/// The derivative of `x s(v)` for a sigmoid `s` of `v` with derivative `slope`:
+/// `s (1 + x slope (1 - s))`. It needs no exponential but that of `s`.
+fn gated_derivative(b: &mut GraphBuilder, x: Value, s: Value, slope: Value) -> Value {
     let one = b.number(x, 1.0);
-    let r = b.sub(one, s);
-    let p = b.mul(y, r);
-    let q = b.mul(p, slope);
-    b.add(s, q)
+    let rest = b.sub(one, s);
+    let scaled = b.mul(x, slope);
+    let t = b.mul(scaled, rest);
+    let t = b.add(one, t);
+    b.mul(s, t)
+}
+
+/// `t + x s (1 - t^2)` with `s = sigmoid(x)` and `t = tanh(softplus(x)) = w / (2 - w)`,
+/// `w = s (2 - s)`.
+fn mish_derivative(b: &mut GraphBuilder, x: Value, _: Value) -> Value {
+    let (one, two) = (b.number(x, 1.0), b.number(x, 2.0));
+    let s = b.sigmoid(x);
+    let rest = b.sub(two, s);
+    let w = b.mul(s, rest);
+    let d = b.sub(two, w);
+    let t = b.div(w, d);
+    let square = b.square(t);
+    let c = b.sub(one, square);
+    let xs = b.mul(x, s);
+    let p = b.mul(xs, c);
+    b.add(t, p)
 }
 
 fn hardswish_derivative(b: &mut GraphBuilder, x: Value, _: Value) -> Value {
@@ -539,9 +636,8 @@ fn emit_elu(k: &mut ScalarFn, x: Reg, scale: f64, alpha: f64) -> Reg {
     let e = math::expm1(k, low);
     let (high_scale, low_scale) = (k.float(ty, scale), k.float(ty, scale * alpha));
     let e = k.mul(low_scale, e);
-    let y = k.mul(high_scale, x);
-    let positive = k.compare(Compare::Gt, x, zero);
-    k.select(positive, y, e)
+    let high = k.max(zero, x);
+    k.fma(high_scale, high, e)
 }
 
 fn emit_sign(k: &mut ScalarFn, x: Reg) -> Reg {
@@ -551,14 +647,6 @@ fn emit_sign(k: &mut ScalarFn, x: Reg) -> Reg {
     let below = k.compare(Compare::Lt, x, zero);
     let t = k.select(below, minus, x);
     k.select(above, one, t)
-}
-
-/// Clamps and lets NaN through.
-fn clamp(k: &mut ScalarFn, x: Reg, low: f64, high: f64) -> Reg {
-    let ty = k.ty(x);
-    let (low, high) = (k.float(ty, low), k.float(ty, high));
-    let t = k.max(low, x);
-    k.min(high, t)
 }
 
 fn range_scale(x: f64) -> f64 {

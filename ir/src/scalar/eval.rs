@@ -251,3 +251,16 @@ impl ScalarFn {
         values
     }
 }
+
+/// The f32 error of a result in units of the last place of the truth (of the smallest normal
+/// number, if that is larger); 0 for equal values, infinite for a NaN out of place.
+pub fn ulps(got: f32, want: f64) -> f64 {
+    let overflow = got.is_infinite() && want.abs() > f32::MAX.into() && f64::from(got) * want > 0.0;
+    if f64::from(got) == want || (got.is_nan() && want.is_nan()) || overflow {
+        return 0.0;
+    }
+    let size = want.abs().clamp(f32::MIN_POSITIVE.into(), f32::MAX.into());
+    let exponent = (size.to_bits() >> 52) as i32 - 1023;
+    let error = (f64::from(got) - want).abs() / 2f64.powi(exponent - 23);
+    if error.is_nan() { f64::INFINITY } else { error }
+}

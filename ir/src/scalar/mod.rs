@@ -7,7 +7,7 @@
 mod eval;
 pub mod math;
 
-pub use eval::{Scalar, eval_inst};
+pub use eval::{Scalar, eval_inst, ulps};
 
 use smallvec::{SmallVec, smallvec};
 use std::collections::HashMap;

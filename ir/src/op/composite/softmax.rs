@@ -10,6 +10,25 @@ fn shifted(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> (Value, Value) {
     (b.sub(x, top), top)
 }
 
+/// The exponential of shifted values; kernels know that they are not positive.
+type Exp = fn(&mut GraphBuilder, Value) -> Value;
+
+fn logsumexp_by(exp: Exp, b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Value {
+    let (shifted, top) = shifted(b, x, attrs);
+    let e = exp(b, shifted);
+    let total = b.sum(e, attrs.axes);
+    let l = b.log(total);
+    b.add(top, l)
+}
+
+fn log_softmax_by(exp: Exp, b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Value {
+    let (shifted, _) = shifted(b, x, attrs);
+    let e = exp(b, shifted);
+    let total = b.sum(e, attrs.axes);
+    let l = b.log(total);
+    b.sub(shifted, l)
+}
+
 pub(super) fn softmax(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
     let (shifted, _) = shifted(b, inputs[0], attrs);
     let e = b.exp(shifted);
@@ -20,26 +39,26 @@ pub(super) fn softmax(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> 
 /// One division per row: the total is at least 1.
 pub(super) fn softmax_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
     let (shifted, _) = shifted(b, inputs[0], attrs);
-    let e = b.exp(shifted);
+    let e = b.exp_nonpositive(shifted);
     let total = b.sum(e, attrs.axes);
     let share = b.recip(total);
     b.mul(e, share)
 }
 
 pub(super) fn logsumexp(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
-    let (shifted, top) = shifted(b, inputs[0], attrs);
-    let e = b.exp(shifted);
-    let total = b.sum(e, attrs.axes);
-    let l = b.log(total);
-    b.add(top, l)
+    logsumexp_by(GraphBuilder::exp, b, inputs[0], attrs)
+}
+
+pub(super) fn logsumexp_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    logsumexp_by(GraphBuilder::exp_nonpositive, b, inputs[0], attrs)
 }
 
 pub(super) fn log_softmax(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
-    let (shifted, _) = shifted(b, inputs[0], attrs);
-    let e = b.exp(shifted);
-    let total = b.sum(e, attrs.axes);
-    let l = b.log(total);
-    b.sub(shifted, l)
+    log_softmax_by(GraphBuilder::exp, b, inputs[0], attrs)
+}
+
+pub(super) fn log_softmax_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
+    log_softmax_by(GraphBuilder::exp_nonpositive, b, inputs[0], attrs)
 }
 
 pub(super) fn argmax(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {

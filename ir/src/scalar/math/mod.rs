@@ -1,32 +1,82 @@
 //! Recipes: elementary functions as scalar code, for f32 and f64 registers.
 //!
-//! Polynomials are Chebyshev fits; the bounds on whole functions are in the op rows, and
-//! tests sweep them. All recipes are lane-wise, branch-free and let NaN through.
+//! The bounds on whole functions are in the op rows, and tests sweep them. All recipes are
+//! lane-wise, branch-free and let NaN through. The f32 ones are as cheap as their bounds allow,
+//! because they fill the inner loops; see docs/rejected.md for what was not cheaper.
 
-// Coefficients keep all digits of their fits, for f32 and f64 alike.
+// Coefficients keep all digits of their fits.
 #![allow(clippy::excessive_precision)]
 
-mod erf;
-mod exp;
-mod log;
-mod trig;
+mod double;
+mod pow;
+mod single;
 
-pub use erf::{erf, gelu};
-pub use exp::{exp, expm1, gelu_tanh, sigmoid, silu, softplus, tanh};
-pub use log::{log, log1p, pow};
-pub use trig::{cos, sin};
+pub use pow::pow;
 
 use super::{Reg, ScalarFn, ScalarType};
+
+/// Declares functions that have a recipe per precision.
+macro_rules! per_precision {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        $($(#[$doc])* pub fn $name(k: &mut ScalarFn, x: Reg) -> Reg {
+            if k.ty(x) == ScalarType::F32 { single::$name(k, x) } else { double::$name(k, x) }
+        })*
+    };
+}
+
+per_precision! {
+    /// `e^x`; infinity above the range, 0 below, gradual underflow.
+    exp;
+    /// `e^x` for `x <= 88`; in f32 0 below -87.7.
+    exp_nonpositive;
+    /// `e^x - 1`
+    expm1;
+    /// Natural logarithm: negative infinity at 0, NaN below.
+    log;
+    /// `log(1 + x)`
+    log1p;
+    /// Hyperbolic tangent.
+    tanh;
+    /// `1 / (1 + e^-x)`
+    sigmoid;
+    /// `x sigmoid(x)`
+    silu;
+    /// `log(1 + e^x)`
+    softplus;
+    /// `x tanh(softplus(x))`
+    mish;
+    /// `x Phi(x)` with the normal distribution; the negative side keeps its relative accuracy.
+    gelu;
+    /// The derivative of [`gelu()`].
+    gelu_derivative;
+    /// `x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3))`
+    gelu_tanh;
+    /// The derivative of [`gelu_tanh()`].
+    gelu_tanh_derivative;
+    /// The error function.
+    erf;
+    /// The sine.
+    sin;
+    /// The cosine.
+    cos;
+}
+
+/// `x sigmoid(1.702 x)`, so that a kernel with the derivative has one exponential.
+pub fn quick_gelu(k: &mut ScalarFn, x: Reg) -> Reg {
+    let ty = k.ty(x);
+    // far on the left the sigmoid is 0, and infinity times 0 must not appear
+    let (c, far) = (k.float(ty, 1.702), k.float(ty, -1e3));
+    let t = k.mul(c, x);
+    let s = sigmoid(k, t);
+    let limited = k.max(far, x);
+    k.mul(limited, s)
+}
 
 /// `1 / sqrt(x)`
 pub fn rsqrt(k: &mut ScalarFn, x: Reg) -> Reg {
     let one = k.float(k.ty(x), 1.0);
     let root = k.sqrt(x);
     k.div(one, root)
-}
-
-fn is_f32(k: &ScalarFn, x: Reg) -> bool {
-    k.ty(x) == ScalarType::F32
 }
 
 /// Polynomial with the highest power first (Horner).
@@ -41,14 +91,14 @@ fn polynomial(k: &mut ScalarFn, coefficients: &[f64], x: Reg) -> Reg {
 }
 
 /// `x` limited to `low..=high`; NaN passes.
-fn clamp(k: &mut ScalarFn, x: Reg, low: f64, high: f64) -> Reg {
+pub fn clamp(k: &mut ScalarFn, x: Reg, low: f64, high: f64) -> Reg {
     let ty = k.ty(x);
     let (low, high) = (k.float(ty, low), k.float(ty, high));
     let t = k.max(low, x);
     k.min(high, t)
 }
 
-/// `magnitude` with the sign of `sign`; the magnitude must not be negative.
+/// `magnitude` with the sign of `sign`; a negative magnitude stays negative.
 fn copy_sign(k: &mut ScalarFn, magnitude: Reg, sign: Reg) -> Reg {
     let ty = k.ty(sign);
     let int = if ty == ScalarType::F32 { ScalarType::I32 } else { ScalarType::I64 };
@@ -57,21 +107,6 @@ fn copy_sign(k: &mut ScalarFn, magnitude: Reg, sign: Reg) -> Reg {
     let s = k.and(s, top);
     let joined = k.or(m, s);
     k.bitcast(joined, ty)
-}
-
-/// Rounds `x` (below 2^22 in f32, 2^51 in f64) to the nearest integer; gives it as a float and as an integer.
-fn nearest_integer(k: &mut ScalarFn, x: Reg) -> (Reg, Reg) {
-    let ty = k.ty(x);
-    let (int, magic) = if ty == ScalarType::F32 {
-        (ScalarType::I32, 12_582_912.0)
-    } else {
-        (ScalarType::I64, 6_755_399_441_055_744.0)
-    };
-    let magic = k.float(ty, magic);
-    let t = k.add(x, magic);
-    let rounded = k.sub(t, magic);
-    let (bits, zero) = (k.bitcast(t, int), k.bitcast(magic, int));
-    (rounded, k.int_sub(bits, zero))
 }
 
 #[cfg(test)]

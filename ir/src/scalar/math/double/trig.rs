@@ -1,12 +1,10 @@
-//! Sine and cosine.
+//! Sine and cosine in f64.
 
-use super::super::{Compare, Reg, ScalarFn, ScalarType};
-use super::{is_f32, nearest_integer, polynomial};
+use super::{nearest_integer, polynomial};
+use crate::scalar::{Compare, Reg, ScalarFn};
 
 // (sin(x) - x) / x^3 and (cos(x) - 1 + x^2/2) / x^4 in x^2, for |x| <= pi/4
-const SIN_F32: [f64; 3] = [-0.000195868827657020457, 0.00833274359518182404, -0.166666646382098551];
-const COS_F32: [f64; 3] = [0.0000245469318413320709, -0.00138882983509400128, 0.0416666646353524596];
-const SIN_F64: [f64; 7] = [
+const SIN: [f64; 7] = [
     -7.58645594001797296e-13,
     1.60585275194377285e-10,
     -2.50521062065316828e-8,
@@ -15,7 +13,7 @@ const SIN_F64: [f64; 7] = [
     0.00833333333333333145,
     -0.166666666666666667,
 ];
-const COS_F64: [f64; 7] = [
+const COS: [f64; 7] = [
     4.74573781142591082e-14,
     -1.14704586083414277e-11,
     2.08767557766717658e-9,
@@ -25,46 +23,35 @@ const COS_F64: [f64; 7] = [
     0.0416666666666666667,
 ];
 
+// pi/2 in three parts
+const HALF_PI: [f64; 3] =
+    [std::f64::consts::FRAC_PI_2, 6.123_233_995_736_766e-17, -1.497_384_904_859_169_8e-33];
+
 /// The sine.
-pub fn sin(k: &mut ScalarFn, x: Reg) -> Reg {
+pub(crate) fn sin(k: &mut ScalarFn, x: Reg) -> Reg {
     quadrant(k, x, 0)
 }
 
 /// The cosine.
-pub fn cos(k: &mut ScalarFn, x: Reg) -> Reg {
+pub(crate) fn cos(k: &mut ScalarFn, x: Reg) -> Reg {
     quadrant(k, x, 1)
 }
 
-/// pi/2 in three parts of the register's precision.
-fn half_pi_parts(ty: ScalarType) -> [f64; 3] {
-    if ty == ScalarType::F32 {
-        let high = f64::from(std::f32::consts::FRAC_PI_2);
-        let middle = f64::from((std::f64::consts::FRAC_PI_2 - high) as f32);
-        [high, middle, std::f64::consts::FRAC_PI_2 - high - middle]
-    } else {
-        [std::f64::consts::FRAC_PI_2, 6.123_233_995_736_766e-17, -1.497_384_904_859_169_8e-33]
-    }
-}
-
 /// `sin(x + turns * pi/2)`: reduces to `|r| <= pi/4` and picks by the quadrant.
-fn quadrant(k: &mut ScalarFn, x: Reg, turns: i32) -> Reg {
+fn quadrant(k: &mut ScalarFn, x: Reg, turns: i64) -> Reg {
     let ty = k.ty(x);
     let inverse = k.float(ty, std::f64::consts::FRAC_2_PI);
     let t = k.mul(x, inverse);
     let (n, n_int) = nearest_integer(k, t);
     let mut r = x;
-    for part in half_pi_parts(ty) {
+    for part in HALF_PI {
         let part = k.float(ty, -part);
         r = k.fma(n, part, r);
     }
     let (s, c) = sin_cos(k, r);
-    let int = k.ty(n_int);
-    let number = |k: &mut ScalarFn, n: i32| {
-        if int == ScalarType::I32 { k.i32(n) } else { k.i64(n.into()) }
-    };
-    let shift = number(k, turns);
+    let shift = k.i64(turns);
     let q = k.int_add(n_int, shift);
-    let (one, two, zero) = (number(k, 1), number(k, 2), number(k, 0));
+    let (one, two, zero) = (k.i64(1), k.i64(2), k.i64(0));
     let odd = k.and(q, one);
     let swapped = k.compare(Compare::Ne, odd, zero);
     let y = k.select(swapped, c, s);
@@ -76,13 +63,11 @@ fn quadrant(k: &mut ScalarFn, x: Reg, turns: i32) -> Reg {
 
 fn sin_cos(k: &mut ScalarFn, r: Reg) -> (Reg, Reg) {
     let ty = k.ty(r);
-    let (sine, cosine): (&[f64], &[f64]) =
-        if is_f32(k, r) { (&SIN_F32, &COS_F32) } else { (&SIN_F64, &COS_F64) };
     let z = k.mul(r, r);
-    let p = polynomial(k, sine, z);
+    let p = polynomial(k, &SIN, z);
     let cube = k.mul(z, r);
     let s = k.fma(p, cube, r);
-    let q = polynomial(k, cosine, z);
+    let q = polynomial(k, &COS, z);
     let (half, one) = (k.float(ty, -0.5), k.float(ty, 1.0));
     let t = k.fma(q, z, half);
     let c = k.fma(t, z, one);

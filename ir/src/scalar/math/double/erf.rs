@@ -1,18 +1,11 @@
-//! The error function and the normal distribution.
+//! The error function and the normal distribution, in f64.
 
-use super::super::{Compare, Reg, ScalarFn};
-use super::{copy_sign, exp::exp, is_f32, polynomial};
+use super::{exp::exp, polynomial};
+use crate::scalar::math::copy_sign;
+use crate::scalar::{Compare, Reg, ScalarFn};
 
-// erf(x)/x - 1 in x^2, for |x| <= 0.93 (f32), 1 (f64)
-const ERF_F32: [f64; 6] = [
-    -0.00059673108783241885,
-    0.00498890602537094841,
-    -0.026763995137523541,
-    0.112817541309983662,
-    -0.376124890446492864,
-    0.128379149121423669,
-];
-const ERF_F64: [f64; 12] = [
+// erf(x)/x - 1 in x^2, for |x| <= 1
+const ERF: [f64; 12] = [
     -7.79589882700214224e-10,
     1.37200645467776856e-8,
     -1.62084838018717059e-7,
@@ -26,20 +19,8 @@ const ERF_F64: [f64; 12] = [
     -0.376126389031835404,
     0.128379167095512567,
 ];
-// e^(x^2) erfc(x) (1 + 2x) in (x - 2)/(x + 2), for 0 <= x <= 5.5 (f32), 0.9 <= x <= 27 (f64)
-const ERFCX_F32: [f64; 10] = [
-    -0.000429800644098093795,
-    -0.00128251169580911188,
-    0.00131267058378455896,
-    0.00867011460426522723,
-    -0.00804970110632856584,
-    -0.0542129157123979373,
-    0.164052978406499372,
-    -0.166030787144543877,
-    -0.0927638700180223988,
-    1.27697838553405834,
-];
-const ERFCX_F64: [f64; 24] = [
+// e^(x^2) erfc(x) (1 + 2x) in (x - 2)/(x + 2), for 0.9 <= x <= 27
+const ERFCX: [f64; 24] = [
     -2.77424097873057362e-8,
     -2.2660101094079826e-7,
     1.25504544307543169e-6,
@@ -66,16 +47,15 @@ const ERFCX_F64: [f64; 24] = [
     1.27697838155252872,
 ];
 
-/// `erfc(t)` for `t >= 0` (f32), `t >= 0.9` (f64), where `t^2` is the product of `factors`;
+/// `erfc(t)` for `t >= 0.9`, where `t^2` is the product of `factors`;
 /// 0 beyond the fitted range.
 fn erfc_tail(k: &mut ScalarFn, t: Reg, factors: [Reg; 2]) -> Reg {
     let ty = k.ty(t);
     let (one, two) = (k.float(ty, 1.0), k.float(ty, 2.0));
-    let last = k.float(ty, if is_f32(k, t) { 5.5 } else { 26.5 });
+    let last = k.float(ty, 26.5);
     let (above, below) = (k.sub(t, two), k.add(t, two));
     let y = k.div(above, below);
-    let coefficients: &[f64] = if is_f32(k, t) { &ERFCX_F32 } else { &ERFCX_F64 };
-    let p = polynomial(k, coefficients, y);
+    let p = polynomial(k, &ERFCX, y);
     let square = k.mul(factors[0], factors[1]);
     // what squaring lost: e^-(square + lost) = e^-square (1 - lost)
     let negated = k.neg(square);
@@ -94,13 +74,12 @@ fn erfc_tail(k: &mut ScalarFn, t: Reg, factors: [Reg; 2]) -> Reg {
 /// `erf(x)` near 0, given `x`.
 fn erf_center(k: &mut ScalarFn, x: Reg) -> Reg {
     let square = k.mul(x, x);
-    let coefficients: &[f64] = if is_f32(k, x) { &ERF_F32 } else { &ERF_F64 };
-    let p = polynomial(k, coefficients, square);
+    let p = polynomial(k, &ERF, square);
     k.fma(p, x, x)
 }
 
 /// The error function.
-pub fn erf(k: &mut ScalarFn, x: Reg) -> Reg {
+pub(crate) fn erf(k: &mut ScalarFn, x: Reg) -> Reg {
     let ty = k.ty(x);
     let size = k.abs(x);
     let center = erf_center(k, x);
@@ -108,13 +87,13 @@ pub fn erf(k: &mut ScalarFn, x: Reg) -> Reg {
     let one = k.float(ty, 1.0);
     let outer = k.sub(one, tail);
     let outer = copy_sign(k, outer, x);
-    let border = k.float(ty, if is_f32(k, x) { 0.93 } else { 1.0 });
+    let border = k.float(ty, 1.0);
     let inside = k.compare(Compare::Le, size, border);
     k.select(inside, center, outer)
 }
 
 /// `x/2 erfc(-x / sqrt(2))`: the negative side keeps its relative accuracy.
-pub fn gelu(k: &mut ScalarFn, x: Reg) -> Reg {
+pub(crate) fn gelu(k: &mut ScalarFn, x: Reg) -> Reg {
     let ty = k.ty(x);
     let (half, one, two) = (k.float(ty, 0.5), k.float(ty, 1.0), k.float(ty, 2.0));
     let root = k.float(ty, std::f64::consts::FRAC_1_SQRT_2);
@@ -125,18 +104,30 @@ pub fn gelu(k: &mut ScalarFn, x: Reg) -> Reg {
     let zero = k.zero(ty);
     let rest = k.sub(two, tail);
     let positive = k.compare(Compare::Gt, x, zero);
-    let mut c = k.select(positive, rest, tail);
-    if !is_f32(k, x) {
-        // the fit of the tail starts at 0.9
-        let center = erf_center(k, z);
-        let near = k.add(one, center);
-        let border = k.float(ty, 1.0);
-        let inside = k.compare(Compare::Le, size, border);
-        c = k.select(inside, near, c);
-    }
+    let c = k.select(positive, rest, tail);
+    // the fit of the tail starts at 0.9
+    let center = erf_center(k, z);
+    let near = k.add(one, center);
+    let inside = k.compare(Compare::Le, size, one);
+    let c = k.select(inside, near, c);
     let h = k.mul(half, x);
     let y = k.mul(h, c);
     // far on the left 0 times infinity must not appear
     let left = k.compare(Compare::Eq, c, zero);
     k.select(left, zero, y)
+}
+
+/// `Phi(x) + x phi(x)`
+pub(crate) fn gelu_derivative(k: &mut ScalarFn, x: Reg) -> Reg {
+    let ty = k.ty(x);
+    let (half, minus_half) = (k.float(ty, 0.5), k.float(ty, -0.5));
+    let (root, norm) = (k.float(ty, std::f64::consts::FRAC_1_SQRT_2), k.float(ty, 0.398_942_280_401_432_7));
+    let z = k.mul(x, root);
+    let e = erf(k, z);
+    let cdf = k.fma(half, e, half);
+    let square = k.mul(x, x);
+    let exponent = k.mul(minus_half, square);
+    let bell = exp(k, exponent);
+    let density = k.mul(norm, bell);
+    k.fma(x, density, cdf)
 }
