@@ -249,6 +249,7 @@ fn layer_norm_is_one_kernel_forward_and_one_backward() {
     insta::assert_snapshot!(report(&both), @r"
     steps: 1 kernels, 0 products, 1 combine steps, 0 copies or fills
     bytes of kernels: 4096 N + 133120, op by op 47328 N + 5120
+    arena: 131072 bytes for a batch of 1024
       g0_add_mul_sum: rows [N] of [256], phases 4, reads 4, writes 4, bytes 4096 N + 133120, fuses 43 ops
     cost, named ops and gradients, op by op: bytes 26656 N + 9216, flops 7425 N, transcendentals 0, phases 17, launches 17
     cost, program: bytes 4096 N + 266240, flops 7425 N, transcendentals 0, phases 5, launches 2

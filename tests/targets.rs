@@ -129,3 +129,35 @@ fn elementwise_results_are_the_same_bits_at_every_width() {
         same_bits_at_every_width(&pointwise(seed, size), &operands(size));
     }
 }
+
+#[test]
+fn stores_past_the_caches_store_the_same() {
+    let programs = [
+        "x = input f32[33,64]\ng = input f32[64]\nb = input f32[64]\nreturn layer_norm @1 eps=1e-5 x g b",
+        "x = input f32[33,64]\nreturn gelu x",
+        "x = input f32[33,64]\nreturn sum=sum @0 x, y=square x",
+        "x = input f32[3,64,33]\nreturn softmax @1 x",
+    ];
+    for target in widths().iter().filter(|target| target.widest() > 16) {
+        let mut streaming = 0;
+        for text in programs {
+            let graph = parse(text, "streaming").expect("a program");
+            let inputs: Vec<Tensor> =
+                graph.inputs().iter().map(|input| numbers(&input.ty.shape.at(1), 5)).collect();
+            let mut program = compile(&graph, target, &Options::default()).expect("it compiles").program;
+            for code in &mut program.codes {
+                let Some(other) = code.streaming.take() else { continue };
+                assert_ne!(code.bytes, other.bytes, "{}", code.listing);
+                code.bytes = other.bytes;
+                streaming += 1;
+            }
+            let executable = Executable::load(program, 2).expect("it loads");
+            let mut arguments: Vec<Argument<'_>> = inputs.iter().map(Argument::In).collect();
+            let mut outputs = Vec::new();
+            executable.run(&mut arguments, &mut outputs).expect("it runs");
+            let found: Vec<u8> = outputs.iter().flat_map(|output| output.bytes().to_vec()).collect();
+            assert!(found == bits(target, &graph, &inputs), "{} bytes\n{text}", target.widest());
+        }
+        assert_eq!(streaming, 3, "rows of 33 elements do not begin at cache lines");
+    }
+}

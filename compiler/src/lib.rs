@@ -19,4 +19,4 @@ pub mod schedule;
 
 pub use error::CompileError;
 pub use pipeline::{Compiled, Options, compile};
-pub use report::{Amount, KernelReport, Report};
+pub use report::{Amount, Arena, KernelReport, Report};

@@ -6,7 +6,7 @@ use crate::error::CompileError;
 use crate::expand::expand;
 use crate::fuse::{Class, Fusion, fuse, taps};
 use crate::plan::{Plan, Planned, plan};
-use crate::report::{Amount, KernelReport, Report};
+use crate::report::{Amount, Arena, KernelReport, Report};
 use crate::rewrite::rule::Tier;
 use crate::rewrite::{Rules, Simplified, Tally, simplify_with};
 use evenkeel_ir::kernel::{Kernel, Role};
@@ -76,7 +76,7 @@ pub fn compile(graph: &Graph, target: &Target, options: &Options) -> Result<Comp
     let emitted = emit_all(&kernels, target)?;
     let report = attach(&mut program, &kernels, emitted, refusals(&expanded, &fusion, &options.taps));
     clock.stage("emit");
-    let unfused_bytes = unfused_bytes(&expanded, &fusion);
+    let (unfused_bytes, arena) = (unfused_bytes(&expanded, &fusion), Arena::of(&program));
     let simplified = rewritten.scopes.iter().map(ToString::to_string).collect();
     let costs = vec![
         ("named ops and gradients, op by op", Tally::op_by_op(graph)),
@@ -84,7 +84,7 @@ pub fn compile(graph: &Graph, target: &Target, options: &Options) -> Result<Comp
     ];
     Ok(Compiled {
         program,
-        report: Report { stages: clock.stages, simplified, unfused_bytes, costs, ..report },
+        report: Report { stages: clock.stages, simplified, unfused_bytes, arena, costs, ..report },
     })
 }
 
@@ -252,6 +252,7 @@ fn attach(
             name: planned.kernel.name.clone(),
             listing: planned.kernel.to_string(),
             bytes: e.bytes,
+            streaming: e.streaming,
             scratch: e.scratch,
             vector_bytes: e.vector_bytes,
         })

@@ -3,6 +3,7 @@
 use crate::error::CompileError;
 use crate::rewrite::rule::Tier;
 use crate::rewrite::{Change, Found, Kept, NearMiss, Recognized, Rules, Tally, simplify_explained};
+use evenkeel_ir::program::Program;
 use evenkeel_ir::{Extent, Graph};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -72,6 +73,33 @@ pub struct KernelReport {
     pub listing: String,
 }
 
+/// The memory that a program needs beside its inputs and outputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arena {
+    /// Its size.
+    pub bytes: usize,
+    /// The batch size for which this is its size, where that matters.
+    pub batch: Option<u64>,
+}
+
+/// The batch size for which the size of an arena is told.
+const BATCH: u64 = 1024;
+
+impl Arena {
+    /// That of a program.
+    pub fn of(program: &Program) -> Arena {
+        let fixed = program.buffers.iter().all(|buffer| buffer.elements.known().is_some());
+        Arena { bytes: program.pack(BATCH).bytes, batch: (!fixed).then_some(BATCH) }
+    }
+}
+
+impl fmt::Display for Arena {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "arena: {} bytes", self.bytes)?;
+        self.batch.map_or(Ok(()), |batch| write!(f, " for a batch of {batch}"))
+    }
+}
+
 /// What a compilation did.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -97,6 +125,8 @@ pub struct Report {
     pub kernels: Vec<KernelReport>,
     /// Bytes that the kernels' ops would read and write one by one.
     pub unfused_bytes: Amount,
+    /// Bytes of all intermediate results at a time.
+    pub arena: Arena,
     /// Number of matrix products.
     pub products: usize,
     /// Number of combine steps.
@@ -175,7 +205,7 @@ impl Report {
         if kernels > 0 {
             writeln!(f, "bytes of kernels: {}, op by op {}", self.bytes(), self.unfused_bytes)?;
         }
-        Ok(())
+        if self.arena.bytes > 0 { writeln!(f, "{}", self.arena) } else { Ok(()) }
     }
 }
 

@@ -42,6 +42,13 @@ pub struct Buffer {
     pub storage: Storage,
 }
 
+impl Buffer {
+    /// Its size for a batch size.
+    pub fn bytes(&self, batch: u64) -> u64 {
+        self.elements.at(batch).saturating_mul(self.dtype.size() as u64)
+    }
+}
+
 /// One compiled kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Code {
@@ -55,6 +62,17 @@ pub struct Code {
     pub scratch: Extent,
     /// Bytes of one vector register that the code was scheduled for.
     pub vector_bytes: u32,
+    /// The same for results that no cache holds.
+    pub streaming: Option<Streaming>,
+}
+
+/// Code whose stores go past the caches, for results that are too large for them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Streaming {
+    /// Machine code, as [`Code::bytes`].
+    pub bytes: Vec<u8>,
+    /// Arguments that are stored so; their buffers begin at whole cache lines.
+    pub args: SmallVec<[u32; 4]>,
 }
 
 /// How the rows of a kernel are cut into chunks: a function of sizes only, so results do not

@@ -5,11 +5,12 @@
 //! The interesting part is [`Executable::run`].
 
 use crate::code::CodeMap;
+use crate::context::{Context, MAX_BLOCK, launch_of};
 use crate::error::RuntimeError;
 use crate::gang::Gang;
 use crate::gemm::{self, Raw};
 use crate::tensor::Tensor;
-use evenkeel_ir::program::{Buffer, BufferId, Launch, Matrix, Packing, Product, Program, Step, Storage};
+use evenkeel_ir::program::{Buffer, BufferId, Code, Launch, Matrix, Product, Program, Step, Storage};
 use evenkeel_ir::{DType, EvalError, Reduce, TensorType, can_allocate};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,25 +44,8 @@ pub struct Executable {
     updated_by: Vec<Option<u32>>,
 }
 
-/// Memory of one running call.
-#[derive(Debug, Default)]
-struct Context {
-    batch: Option<u64>,
-    packing: Option<Packing>,
-    arena: Option<Tensor>,
-    scratch: Option<Tensor>,
-    scratch_stride: usize,
-    addresses: Vec<u64>,
-    blocks: Vec<Vec<u64>>,
-}
-
-/// Lane numbers that kernels load; long enough for the widest vector.
-#[repr(align(64))]
-struct LaneTable([i32; 16]);
-static LANES: LaneTable = LaneTable([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
-
-/// Longest argument block of a kernel with partial results, which is copied per chunk.
-const MAX_BLOCK: usize = 256;
+/// Bytes that memory moves at least.
+const CACHE_LINE: u64 = 64;
 
 impl Executable {
     /// Loads a program for a number of threads.
@@ -74,7 +58,10 @@ impl Executable {
             return Err(RuntimeError::Machine { needed: "x86-64 with SSE4.1, or 64-bit Arm" });
         }
         let threads = Gang::checked("threads", threads)?;
-        let code = CodeMap::load(program.codes.iter().map(|code| &code.bytes[..]))?;
+        let streaming = |code: &Code| code.streaming.as_ref().map(|s| s.bytes.clone()).unwrap_or_default();
+        let streaming: Vec<Vec<u8>> = program.codes.iter().map(streaming).collect();
+        let ordinary = program.codes.iter().map(|code| &code.bytes[..]);
+        let code = CodeMap::load(ordinary.chain(streaming.iter().map(|bytes| &bytes[..])))?;
         let mut updated_by = vec![None; program.outputs.len()];
         for &(output, input) in &program.updates {
             updated_by[output as usize] = Some(input);
@@ -185,7 +172,7 @@ impl Executable {
     /// Asks the system for as much memory as a call needs, because a failure later on could not be reported.
     fn check_memory(&self, batch: u64) -> Result<(), RuntimeError> {
         let own = |buffer: &&Buffer| !matches!(buffer.storage, Storage::Input(_));
-        let bytes = |buffer: &Buffer| buffer.elements.at(batch).saturating_mul(buffer.dtype.size() as u64);
+        let bytes = |buffer: &Buffer| buffer.bytes(batch);
         let all = self.program.buffers.iter().filter(own).map(bytes).fold(0, u64::saturating_add);
         let outputs = |buffer: &&Buffer| matches!(buffer.storage, Storage::Output(_));
         let outputs: u64 =
@@ -294,7 +281,7 @@ impl Executable {
     ) {
         let scratch =
             context.scratch.as_ref().expect("prepared").address() + (worker * context.scratch_stride) as u64;
-        let entry = self.code.entry(launch.code as usize);
+        let entry = self.code.entry(self.entry_of(context, place, launch));
         let block = &context.blocks[place];
         if launch.partials.is_empty() {
             // SAFETY: the block holds live buffers of the sizes that the kernel was compiled
@@ -309,6 +296,20 @@ impl Executable {
         }
         // SAFETY: as above; partial results of this chunk have their own place.
         unsafe { entry(own.as_ptr(), begin, end, scratch as *mut u8) }
+    }
+
+    /// The code of a launch: stores go past the caches where all of its buffers are too large for
+    /// them and what is stored begins at whole cache lines.
+    fn entry_of(&self, context: &Context, place: usize, launch: &Launch) -> usize {
+        let ordinary = launch.code as usize;
+        let Some(streaming) =
+            self.program.codes[ordinary].streaming.as_ref().filter(|_| context.streams[place])
+        else {
+            return ordinary;
+        };
+        let address = |arg: &u32| context.blocks[place][*arg as usize];
+        let aligned = streaming.args.iter().all(|arg| address(arg).is_multiple_of(CACHE_LINE));
+        if aligned { self.program.codes.len() + ordinary } else { ordinary }
     }
 
     fn product(
@@ -417,43 +418,6 @@ fn argument_address(argument: &mut Argument<'_>) -> u64 {
         Argument::In(tensor) => tensor.address(),
         Argument::InOut(tensor) => tensor.address_mut(),
     }
-}
-
-fn launch_of(step: &Step) -> Option<&Launch> {
-    match step {
-        Step::Kernel(launch) | Step::Product { epilogue: Some(launch), .. } => Some(launch),
-        _ => None,
-    }
-}
-
-impl Context {
-    /// Makes memory for a batch size; does nothing when it is that of the last call.
-    fn prepare(&mut self, program: &Program, batch: u64, threads: usize) {
-        if self.batch == Some(batch) {
-            return;
-        }
-        let packing = program.pack(batch);
-        if self.arena.as_ref().is_none_or(|arena| arena.len() < packing.bytes) {
-            self.arena = Some(Tensor::zeros(DType::Bool, &[packing.bytes]));
-        }
-        let scratch = program.codes.iter().map(|code| code.scratch.at(batch) as usize).max().unwrap_or(0);
-        self.scratch_stride = scratch.next_multiple_of(64);
-        self.scratch = Some(Tensor::zeros(DType::Bool, &[self.scratch_stride * threads]));
-        self.blocks = program.steps.iter().map(|step| block(step, batch)).collect();
-        self.addresses.reserve(program.buffers.len());
-        self.packing = Some(packing);
-        self.batch = Some(batch);
-    }
-}
-
-/// The argument block of a step's kernel, with addresses still to be filled in.
-fn block(step: &Step, batch: u64) -> Vec<u64> {
-    let Some(launch) = launch_of(step) else { return Vec::new() };
-    let mut block = vec![0; launch.buffers.len()];
-    block.push(LANES.0.as_ptr() as u64);
-    block.extend(launch.numbers.iter().map(|number| number.at(batch) as u64));
-    debug_assert!(launch.partials.is_empty() || block.len() <= MAX_BLOCK);
-    block
 }
 
 fn combine(op: Reduce, dtype: DType, from: u64, to: u64, n: usize, chunks: usize) {

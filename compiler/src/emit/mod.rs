@@ -8,6 +8,7 @@ mod tests;
 use crate::schedule::schedule;
 use clif::Generator;
 use evenkeel_ir::kernel::{Kernel, Stride};
+use evenkeel_ir::program::Streaming;
 use evenkeel_ir::{Extent, Target};
 
 /// Machine code of one kernel.
@@ -17,6 +18,8 @@ pub struct Emitted {
     pub bytes: Vec<u8>,
     /// Run-time numbers that the code expects after its buffers in the argument block.
     pub numbers: Vec<Stride>,
+    /// The same with stores past the caches, where a store allows it.
+    pub streaming: Option<Streaming>,
     /// Scratch bytes that one worker needs.
     pub scratch: Extent,
     /// Bytes of the vectors it works on.

@@ -1,12 +1,10 @@
 //! Plans as text: what happens in which order, and where every value lives.
 
 use super::Plan;
+use crate::report::Arena;
 use evenkeel_ir::Extent;
 use evenkeel_ir::program::{BufferId, Launch, Part, Program, Step, Storage};
 use std::fmt;
-
-/// The batch size for which the arena's size is told.
-const BATCH: u64 = 1024;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,7 +25,7 @@ impl fmt::Display for Plan {
                 buffer.name, buffer.elements, buffer.dtype
             )?;
         }
-        writeln!(f, "arena: {} bytes for a batch of {BATCH}", program.pack(BATCH).bytes)
+        writeln!(f, "{}", Arena::of(program))
     }
 }
 

@@ -77,10 +77,9 @@ fn vector_bytes(extent: Extent, widest: u32) -> u32 {
     bytes
 }
 
-/// True when the vectors of a kernel with reductions hold neighbouring rows.
+/// True when the vectors of a kernel hold neighbouring rows.
 pub(crate) fn rows_are_lanes(kernel: &Kernel) -> bool {
-    let lanes = lane_axis(kernel, &kernel.levels());
-    !kernel.reductions.is_empty() && lanes.is_some_and(|axis| axis < kernel.parallel)
+    lane_axis(kernel, &kernel.levels()).is_some_and(|axis| axis < kernel.parallel)
 }
 
 /// As many vectors as a cache line holds, half as many where more totals than registers would

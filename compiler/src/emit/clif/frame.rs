@@ -5,7 +5,7 @@ use cranelift::codegen::isa::TargetIsa;
 use cranelift::prelude::{FunctionBuilder, InstBuilder, MemFlagsData, Value, types};
 use evenkeel_ir::Extent;
 use evenkeel_ir::kernel::{Access, Kernel, Levels, Role, Source, StoreKind, Stride};
-use evenkeel_ir::scalar::{Inst, Reg};
+use evenkeel_ir::scalar::{Inst, Reg, ScalarType};
 use smallvec::SmallVec;
 
 /// A moving address.
@@ -233,6 +233,11 @@ impl Frame<'_, '_> {
         self.kernel.args[arg as usize].role == Role::Input && !self.volatile[arg as usize]
     }
 
+    /// May this store go past the caches?
+    pub(super) fn streams(&self, store: usize) -> bool {
+        super::stream::allows(self.kernel, self.schedule, self.volatile, store)
+    }
+
     /// Emits the registers that do not vary at all.
     fn uniform_registers(&mut self) {
         for i in 0..self.kernel.code.len() {
@@ -262,14 +267,27 @@ impl Frame<'_, '_> {
             let pointer = self.pointers[self.store_pointer(place)].clone().expect("stores have pointers");
             let moving = (0..self.kernel.space.len()).filter(|&a| store.access.strides[a] != Stride::ZERO);
             let elements = Extent::product(moving.map(|a| self.kernel.space[a]));
-            let (zero, end) = (self.int(0), self.number(elements.into()));
-            self.counted(zero, end, 1, &[], elements.known(), &mut |frame, i, _| {
+            self.fill(&pointer, identity, how.ty, elements);
+        }
+    }
+
+    /// Writes a value to neighbouring elements: vectors, then what is left.
+    fn fill(&mut self, pointer: &Pointer, value: Value, ty: ScalarType, elements: Extent) {
+        let lanes = if ty.bytes() == 4 { self.lanes() } else { 1 };
+        let whole = elements.known().map_or(0, |n| n as i64 & -lanes);
+        let (zero, middle, end) = (self.int(0), self.int(whole), self.number(elements.into()));
+        let vector = if lanes > 1 { self.splat(value, ty) } else { value };
+        let store = |value: Value| {
+            move |frame: &mut Frame<'_, '_>, i: Value, _: &[Value]| {
                 let offset = frame.b.ins().imul_imm_s(i, pointer.size);
                 let address = frame.b.ins().iadd(pointer.at, offset);
-                frame.b.ins().store(MemFlagsData::new().with_notrap(), identity, address, 0);
+                frame.b.ins().store(MemFlagsData::new().with_notrap(), value, address, 0);
                 Vec::new()
-            });
-        }
+            }
+        };
+        self.counted(zero, middle, lanes, &[], Some(whole as u64), &mut store(vector));
+        let rest = elements.known().map(|n| n - whole as u64);
+        self.counted(middle, end, 1, &[], rest, &mut store(value));
     }
 }
 

@@ -288,25 +288,25 @@ impl Frame<'_, '_> {
         self.b.ins().iadd(base, lanes)
     }
 
-    fn write(&mut self, value: Value, address: Value, dtype: DType) {
+    pub(super) fn write(&mut self, value: Value, address: Value, dtype: DType) {
         debug_assert!(dtype != DType::Bool || !self.b.func.dfg.value_type(value).is_vector());
         self.b.ins().store(MemFlagsData::new().with_notrap(), value, address, 0);
     }
 
-    /// Writes a value, or combines it into what memory holds.
+    /// Writes a register, or combines it into what memory holds.
     pub(super) fn put(
         &mut self,
         how: Option<&Combine>,
-        value: Value,
+        reg: Reg,
         address: Value,
         dtype: DType,
         width: Width,
     ) {
         let new = match how {
-            None => value,
+            None => self.register(reg, width),
             Some(how) => {
                 let old = self.read(address, dtype, width == Width::Vector, false);
-                self.combine(how, old, value)
+                self.combine_register(how, old, reg, width)
             }
         };
         self.write(new, address, dtype);

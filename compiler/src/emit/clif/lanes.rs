@@ -86,14 +86,19 @@ impl Frame<'_, '_> {
             (self.kernel.reduction_combine(reduction), self.kernel.reductions[reduction].input);
         let vector = self.b.func.dfg.value_type(total).is_vector();
         let width = if vector { Width::Vector } else { Width::Scalar };
+        self.combine_register(&how, total, input, width)
+    }
+
+    /// Combines a partial result with a register; adds a product in one step.
+    pub(super) fn combine_register(&mut self, how: &Combine, total: Value, reg: Reg, width: Width) -> Value {
         if let (true, Inst::Mul(a, b), None) =
-            (how.is_addition(), self.kernel.code.inst(input), self.kept_pointer(input))
+            (how.is_addition(), self.kernel.code.inst(reg), self.kept_pointer(reg))
         {
             let (a, b) = (self.register(a, width), self.register(b, width));
             return self.multiply_add(a, b, total);
         }
-        let value = self.register(input, width);
-        self.combine(&how, total, value)
+        let value = self.register(reg, width);
+        self.combine(how, total, value)
     }
 
     pub(super) fn multiply_add(&mut self, a: Value, b: Value, c: Value) -> Value {

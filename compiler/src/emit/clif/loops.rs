@@ -2,7 +2,7 @@
 
 use super::frame::{Block, Frame, Pointer, Width};
 use cranelift::codegen::ir::BlockArg;
-use cranelift::prelude::{InstBuilder, IntCC, MemFlagsData, Value};
+use cranelift::prelude::{InstBuilder, IntCC, MemFlagsData, Value, types};
 use evenkeel_ir::kernel::{Kernel, Stride};
 use evenkeel_ir::scalar::Reg;
 
@@ -35,7 +35,7 @@ impl<'a, 'b> Frame<'a, 'b> {
             return carried.to_vec();
         }
         let (head, exit) = (self.b.create_block(), self.b.create_block());
-        let index = self.b.append_block_param(head, cranelift::prelude::types::I64);
+        let index = self.b.append_block_param(head, types::I64);
         let mut inside = Vec::new();
         let mut after = Vec::new();
         for &value in carried {
@@ -206,7 +206,7 @@ impl<'a, 'b> Frame<'a, 'b> {
         }
         let extent = self.extent(axis);
         let (head, inside, exit) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-        let position = self.b.append_block_param(head, cranelift::prelude::types::I64);
+        let position = self.b.append_block_param(head, types::I64);
         self.b.ins().jump(head, &[BlockArg::from(begin)]);
         self.b.switch_to_block(head);
         let more = self.b.ins().icmp(IntCC::SignedLessThan, position, end);
@@ -407,21 +407,27 @@ impl<'a, 'b> Frame<'a, 'b> {
         let store = self.kernel.stores[place].clone();
         let moves = self.schedule.lane_axis.is_some_and(|axis| store.access.strides[axis] != Stride::ZERO);
         let width = if moves { self.width } else { Width::Scalar };
-        let value = self.register(store.value, width);
         let pointer = self.store_pointer(place);
         let dtype = self.kernel.args[store.access.arg as usize].dtype;
         let address = self.address(pointer);
         let how = self.kernel.store_combine(place);
+        if width == Width::Vector && self.streams(place) {
+            let value = self.register(store.value, width);
+            let marked = self.cast_bits(types::F64X2, value);
+            return self.write(marked, address, dtype);
+        }
         let Some(indirect) = &store.access.indirect else {
-            return self.put(how.as_ref(), value, address, dtype, width);
+            return self.put(how.as_ref(), store.value, address, dtype, width);
         };
+        // computed before the branch, because others may use it after that
+        self.register(store.value, width);
         let (valid, offset) = self.indirect_offset(indirect, pointer);
         let (inside, after) = (self.b.create_block(), self.b.create_block());
         self.b.ins().brif(valid, inside, &[], after, &[]);
         self.b.switch_to_block(inside);
         self.b.seal_block(inside);
         let address = self.b.ins().iadd(address, offset);
-        self.put(how.as_ref(), value, address, dtype, width);
+        self.put(how.as_ref(), store.value, address, dtype, width);
         self.b.ins().jump(after, &[]);
         self.b.switch_to_block(after);
         self.b.seal_block(after);

@@ -4,6 +4,9 @@
 //! addresses, the address of a table of lane numbers, then run-time numbers; rows
 //! `begin..end` are computed. Code is a leaf, with no relocations.
 //!
+//! Stores that may go past the caches are marked by their type: `F64X2`, which nothing else here
+//! has ([`stream`]).
+//!
 //! Vectors are 16 bytes wide in Cranelift's eyes; only addresses and trip counts know
 //! `vector_bytes`, so that wider vectors need no other lowering.
 
@@ -11,8 +14,9 @@ mod frame;
 mod inst;
 mod lanes;
 mod loops;
+mod stream;
 
-use super::lift::{Refused, Width, lift};
+use super::lift::{Lifted, Refused, Width, lift};
 use super::{EmitError, Emitted};
 use crate::schedule::Schedule;
 use cranelift::codegen::control::ControlPlane;
@@ -21,6 +25,7 @@ use cranelift::codegen::isa::OwnedTargetIsa;
 use cranelift::codegen::{Context, isa};
 use cranelift::prelude::{AbiParam, Configurable, FunctionBuilder, FunctionBuilderContext, settings, types};
 use evenkeel_ir::kernel::Kernel;
+use evenkeel_ir::program::Streaming;
 use evenkeel_ir::{Arch, Target};
 
 /// A code generator for one target; shared by threads.
@@ -75,15 +80,25 @@ impl Generator {
         if !compiled.buffer.relocs().is_empty() {
             return Err(fail("the code needs a library call".into()));
         }
-        let narrow = compiled.code_buffer();
-        let lifted = match schedule.vector_bytes {
-            32 => lift(narrow, Width::Bits256),
-            64 => lift(narrow, Width::Bits512),
-            _ => Ok(narrow.to_vec()),
-        };
+        let code = widened(compiled.code_buffer(), schedule.vector_bytes);
+        let args = stream::args(kernel, schedule, volatile);
         let vector_bytes = schedule.vector_bytes;
-        Ok(lifted.map(|bytes| Emitted { bytes, numbers, scratch, vector_bytes, refused: Vec::new() }))
+        Ok(code.map(|(bytes, streaming)| {
+            let streaming = streaming.filter(|_| !args.is_empty()).map(|bytes| Streaming { bytes, args });
+            Emitted { bytes, streaming, numbers, scratch, vector_bytes, refused: Vec::new() }
+        }))
     }
+}
+
+/// Code for vectors of some width, and the same with stores past the caches.
+fn widened(narrow: &[u8], vector_bytes: u32) -> Result<(Vec<u8>, Option<Vec<u8>>), Refused> {
+    let width = match vector_bytes {
+        32 => Width::Bits256,
+        64 => Width::Bits512,
+        _ => return Ok((narrow.to_vec(), None)),
+    };
+    let Lifted { bytes, streaming } = lift(narrow, width)?;
+    Ok((bytes, streaming))
 }
 
 fn enable(builder: &mut isa::Builder, features: &[&str]) {

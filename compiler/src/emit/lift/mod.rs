@@ -43,11 +43,20 @@ pub struct Refused(pub String);
 /// Where decoded code is taken to lie; not zero, which marks inserted instructions.
 const BASE: u64 = 1 << 16;
 
+/// A widened function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lifted {
+    /// Its code.
+    pub bytes: Vec<u8>,
+    /// The same where marked stores go past the caches, if there are any.
+    pub streaming: Option<Vec<u8>>,
+}
+
 /// Widens a leaf function; its constants follow its code.
 ///
 /// # Errors
 /// An instruction that is not known.
-pub fn lift(code: &[u8], width: Width) -> Result<Vec<u8>, Refused> {
+pub fn lift(code: &[u8], width: Width) -> Result<Lifted, Refused> {
     let (decoded, targets) = decode(code)?;
     let mut lifter = Lifter { code, width, out: Vec::new(), pool: Pool::default(), masks: Masks::default() };
     for instruction in &decoded {
@@ -61,8 +70,25 @@ pub fn lift(code: &[u8], width: Width) -> Result<Vec<u8>, Refused> {
         }
     }
     let Lifter { out, pool, .. } = lifter;
-    let out = if width == Width::Bits512 { tidy::tidy(out, &targets) } else { out };
-    encode::encode(&out, &pool)
+    let mut out = if width == Width::Bits512 { tidy::tidy(out, &targets) } else { out };
+    let streaming = streaming(&out).map(|streaming| encode::encode(&streaming, &pool)).transpose()?;
+    out.iter_mut()
+        .filter_map(|i| Some((table::marked(i.code())?, i)))
+        .for_each(|(codes, i)| i.set_code(codes.0));
+    Ok(Lifted { bytes: encode::encode(&out, &pool)?, streaming })
+}
+
+/// The function with marked stores past the caches, and a fence behind them all.
+fn streaming(code: &[Instruction]) -> Option<Vec<Instruction>> {
+    let mut code = code.to_vec();
+    let marked = code.iter_mut().filter_map(|i| Some((table::marked(i.code())?, i)));
+    let count = marked.map(|(codes, i)| i.set_code(codes.1)).count();
+    let end = code.iter().position(|i| i.code() == Code::VEX_Vzeroupper)?;
+    let mut fence = Instruction::with(Code::Sfence);
+    fence.set_ip(code[end].ip());
+    code[end].set_ip(0);
+    code.insert(end, fence);
+    (count > 0).then_some(code)
 }
 
 /// The instructions of a function and the addresses that its branches go to.

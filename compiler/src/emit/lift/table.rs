@@ -17,6 +17,9 @@ pub(super) fn lane_wise(code: Code) -> Option<(Code, Code)> {
         Movups_xmmm128_xmm | Movdqu_xmmm128_xmm | VEX_Vmovups_xmmm128_xmm | VEX_Vmovdqu_xmmm128_xmm
             => (VEX_Vmovups_ymmm256_ymm, EVEX_Vmovups_zmmm512_k1z_zmm),
 
+        // a store that may go past the caches; see `marked`
+        VEX_Vmovupd_xmmm128_xmm => (VEX_Vmovupd_ymmm256_ymm, EVEX_Vmovupd_zmmm512_k1z_zmm),
+
         // floating point
         VEX_Vaddps_xmm_xmm_xmmm128 => (VEX_Vaddps_ymm_ymm_ymmm256, EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er),
         VEX_Vsubps_xmm_xmm_xmmm128 => (VEX_Vsubps_ymm_ymm_ymmm256, EVEX_Vsubps_zmm_k1z_zmm_zmmm512b32_er),
@@ -63,6 +66,16 @@ pub(super) fn lane_wise(code: Code) -> Option<(Code, Code)> {
         VEX_Vpsrad_xmm_xmm_imm8 => (VEX_Vpsrad_ymm_ymm_imm8, EVEX_Vpsrad_zmm_k1z_zmmm512b32_imm8),
         _ => return None,
     })
+}
+
+/// A lifted store that may go past the caches, as an ordinary one and past them.
+pub(super) fn marked(code: Code) -> Option<(Code, Code)> {
+    use Code::*;
+    match code {
+        VEX_Vmovupd_ymmm256_ymm => Some((VEX_Vmovups_ymmm256_ymm, VEX_Vmovntps_m256_ymm)),
+        EVEX_Vmovupd_zmmm512_k1z_zmm => Some((EVEX_Vmovups_zmmm512_k1z_zmm, EVEX_Vmovntps_m512_zmm)),
+        _ => None,
+    }
 }
 
 /// A comparison, whose result is a mask register at 512 bits.

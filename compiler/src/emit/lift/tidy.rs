@@ -107,8 +107,8 @@ fn copy(i: &Instruction) -> Option<(Register, Register)> {
 fn forward_copies(block: &mut [Instruction]) {
     let mut copy_of: [Option<Register>; 32] = [None; 32];
     for i in block {
-        for k in first_source(i)..i.op_count() {
-            if i.op_kind(k) == OpKind::Register && i.op_register(k).is_zmm() && !(k == 0 && !is_store(i)) {
+        for k in 1..i.op_count() {
+            if i.op_kind(k) == OpKind::Register && i.op_register(k).is_zmm() {
                 let from = copy_of[i.op_register(k).number()];
                 from.into_iter().for_each(|from| i.set_op_register(k, from));
             }

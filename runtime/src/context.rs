@@ -1,0 +1,75 @@
+//! What one running call needs besides its arguments: arena, scratch, argument blocks.
+
+use crate::cache;
+use crate::tensor::Tensor;
+use evenkeel_ir::DType;
+use evenkeel_ir::program::{BufferId, Launch, Packing, Program, Step};
+
+/// Memory of one running call.
+#[derive(Debug, Default)]
+pub(crate) struct Context {
+    pub(crate) batch: Option<u64>,
+    pub(crate) packing: Option<Packing>,
+    pub(crate) arena: Option<Tensor>,
+    pub(crate) scratch: Option<Tensor>,
+    pub(crate) scratch_stride: usize,
+    pub(crate) addresses: Vec<u64>,
+    pub(crate) blocks: Vec<Vec<u64>>,
+    /// For every step: are its buffers too large for the caches?
+    pub(crate) streams: Vec<bool>,
+}
+
+/// Lane numbers that kernels load; long enough for the widest vector.
+#[repr(align(64))]
+struct LaneTable([i32; 16]);
+static LANES: LaneTable = LaneTable([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+
+/// Longest argument block of a kernel with partial results, which is copied per chunk.
+pub(crate) const MAX_BLOCK: usize = 256;
+
+impl Context {
+    /// Makes memory for a batch size; does nothing when it is that of the last call.
+    pub(crate) fn prepare(&mut self, program: &Program, batch: u64, threads: usize) {
+        if self.batch == Some(batch) {
+            return;
+        }
+        let packing = program.pack(batch);
+        if self.arena.as_ref().is_none_or(|arena| arena.len() < packing.bytes) {
+            self.arena = Some(Tensor::zeros(DType::Bool, &[packing.bytes]));
+        }
+        let scratch = program.codes.iter().map(|code| code.scratch.at(batch) as usize).max().unwrap_or(0);
+        self.scratch_stride = scratch.next_multiple_of(64);
+        self.scratch = Some(Tensor::zeros(DType::Bool, &[self.scratch_stride * threads]));
+        self.blocks = program.steps.iter().map(|step| block(step, batch)).collect();
+        self.streams = program.steps.iter().map(|step| streams(program, step, batch)).collect();
+        self.addresses.reserve(program.buffers.len());
+        self.packing = Some(packing);
+        self.batch = Some(batch);
+    }
+}
+
+/// Does a kernel touch more memory than the last cache holds? Then what it stores is not there
+/// when it is read again.
+fn streams(program: &Program, step: &Step, batch: u64) -> bool {
+    let Step::Kernel(launch) = step else { return false };
+    let bytes = |buffer: &BufferId| program.buffers[buffer.0 as usize].bytes(batch);
+    launch.buffers.iter().map(bytes).fold(0, u64::saturating_add) > cache::last_level()
+}
+
+/// The argument block of a step's kernel, with addresses still to be filled in.
+fn block(step: &Step, batch: u64) -> Vec<u64> {
+    let Some(launch) = launch_of(step) else { return Vec::new() };
+    let mut block = vec![0; launch.buffers.len()];
+    block.push(LANES.0.as_ptr() as u64);
+    block.extend(launch.numbers.iter().map(|number| number.at(batch) as u64));
+    debug_assert!(launch.partials.is_empty() || block.len() <= MAX_BLOCK);
+    block
+}
+
+/// The kernel of a step.
+pub(crate) fn launch_of(step: &Step) -> Option<&Launch> {
+    match step {
+        Step::Kernel(launch) | Step::Product { epilogue: Some(launch), .. } => Some(launch),
+        _ => None,
+    }
+}
