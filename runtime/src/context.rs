@@ -1,16 +1,18 @@
 //! What one running call needs besides its arguments: arena, scratch, argument blocks.
 
 use crate::cache;
+use crate::error::RuntimeError;
 use crate::tensor::Tensor;
 use evenkeel_ir::DType;
 use evenkeel_ir::program::{BufferId, Launch, Packing, Program, Step};
+use memmap2::MmapMut;
 
 /// Memory of one running call.
 #[derive(Debug, Default)]
 pub(crate) struct Context {
     pub(crate) batch: Option<u64>,
     pub(crate) packing: Option<Packing>,
-    pub(crate) arena: Option<Tensor>,
+    pub(crate) arena: Option<MmapMut>,
     pub(crate) scratch: Option<Tensor>,
     pub(crate) scratch_stride: usize,
     pub(crate) addresses: Vec<u64>,
@@ -29,13 +31,21 @@ pub(crate) const MAX_BLOCK: usize = 256;
 
 impl Context {
     /// Makes memory for a batch size; does nothing when it is that of the last call.
-    pub(crate) fn prepare(&mut self, program: &Program, batch: u64, threads: usize) {
+    ///
+    /// # Errors
+    /// No memory for the arena.
+    pub(crate) fn prepare(
+        &mut self,
+        program: &Program,
+        batch: u64,
+        threads: usize,
+    ) -> Result<(), RuntimeError> {
         if self.batch == Some(batch) {
-            return;
+            return Ok(());
         }
         let packing = program.pack(batch);
         if self.arena.as_ref().is_none_or(|arena| arena.len() < packing.bytes) {
-            self.arena = Some(Tensor::zeros(DType::Bool, &[packing.bytes]));
+            self.arena = Some(pages(packing.bytes)?);
         }
         let scratch = program.codes.iter().map(|code| code.scratch.at(batch) as usize).max().unwrap_or(0);
         self.scratch_stride = scratch.next_multiple_of(64);
@@ -45,7 +55,18 @@ impl Context {
         self.addresses.reserve(program.buffers.len());
         self.packing = Some(packing);
         self.batch = Some(batch);
+        Ok(())
     }
+}
+
+/// Pages of zeros. They are large ones where the system has them to give, since a step walks all
+/// of the arena and products jump through it.
+fn pages(bytes: usize) -> Result<MmapMut, RuntimeError> {
+    let pages = MmapMut::map_anon(bytes.max(1)).map_err(|_| RuntimeError::Memory { bytes: bytes as u64 })?;
+    #[cfg(target_os = "linux")]
+    // systems without large pages refuse, which changes nothing but speed
+    let _ = pages.advise(memmap2::Advice::HugePage);
+    Ok(pages)
 }
 
 /// Does a kernel touch more memory than the last cache holds? Then what it stores is not there

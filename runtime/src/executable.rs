@@ -129,7 +129,7 @@ impl Executable {
         if context.batch != Some(batch) {
             self.check_memory(batch)?;
         }
-        context.prepare(&self.program, batch, self.gang.threads());
+        context.prepare(&self.program, batch, self.gang.threads())?;
         self.place_outputs(batch, outputs);
         self.resolve(&mut context, arguments, outputs);
         self.gang.hot(|| {
@@ -202,7 +202,7 @@ impl Executable {
     /// Fills in the addresses of this call's memory.
     fn resolve(&self, context: &mut Context, arguments: &mut [Argument<'_>], outputs: &mut [Tensor]) {
         let packing = context.packing.as_ref().expect("prepared");
-        let arena = context.arena.as_mut().expect("prepared").address_mut();
+        let arena = context.arena.as_mut().expect("prepared").as_mut_ptr() as u64;
         context.addresses.clear();
         for (buffer, offset) in self.program.buffers.iter().zip(&packing.offsets) {
             let address = match buffer.storage {
