@@ -201,8 +201,8 @@ impl Executable {
 
     /// Fills in the addresses of this call's memory.
     fn resolve(&self, context: &mut Context, arguments: &mut [Argument<'_>], outputs: &mut [Tensor]) {
+        let arena = context.arena();
         let packing = context.packing.as_ref().expect("prepared");
-        let arena = context.arena.as_mut().expect("prepared").as_mut_ptr() as u64;
         context.addresses.clear();
         for (buffer, offset) in self.program.buffers.iter().zip(&packing.offsets) {
             let address = match buffer.storage {
