@@ -1,16 +1,18 @@
 //! What one running call needs besides its arguments: arena, scratch, argument blocks.
 
 use crate::cache;
+use crate::error::RuntimeError;
 use crate::tensor::Tensor;
 use evenkeel_ir::DType;
 use evenkeel_ir::program::{BufferId, Launch, Packing, Program, Step};
+use memmap2::MmapMut;
 
 /// Memory of one running call.
 #[derive(Debug, Default)]
 pub(crate) struct Context {
     pub(crate) batch: Option<u64>,
     pub(crate) packing: Option<Packing>,
-    pub(crate) arena: Option<Tensor>,
+    arena: Option<MmapMut>,
     pub(crate) scratch: Option<Tensor>,
     pub(crate) scratch_stride: usize,
     pub(crate) addresses: Vec<u64>,
@@ -27,15 +29,28 @@ static LANES: LaneTable = LaneTable([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 1
 /// Longest argument block of a kernel with partial results, which is copied per chunk.
 pub(crate) const MAX_BLOCK: usize = 256;
 
+/// Bytes of the arena before the first buffer. Allocators place large tensors about a cache line
+/// behind the start of a page; where results lie a line behind what is read, modulo pages,
+/// loads wait for stores that only seem to overlap.
+const MARGIN: usize = 64;
+
 impl Context {
     /// Makes memory for a batch size; does nothing when it is that of the last call.
-    pub(crate) fn prepare(&mut self, program: &Program, batch: u64, threads: usize) {
+    ///
+    /// # Errors
+    /// No memory for the arena.
+    pub(crate) fn prepare(
+        &mut self,
+        program: &Program,
+        batch: u64,
+        threads: usize,
+    ) -> Result<(), RuntimeError> {
         if self.batch == Some(batch) {
-            return;
+            return Ok(());
         }
         let packing = program.pack(batch);
-        if self.arena.as_ref().is_none_or(|arena| arena.len() < packing.bytes) {
-            self.arena = Some(Tensor::zeros(DType::Bool, &[packing.bytes]));
+        if self.arena.as_ref().is_none_or(|arena| arena.len() < packing.bytes + MARGIN) {
+            self.arena = Some(pages(packing.bytes + MARGIN)?);
         }
         let scratch = program.codes.iter().map(|code| code.scratch.at(batch) as usize).max().unwrap_or(0);
         self.scratch_stride = scratch.next_multiple_of(64);
@@ -45,7 +60,23 @@ impl Context {
         self.addresses.reserve(program.buffers.len());
         self.packing = Some(packing);
         self.batch = Some(batch);
+        Ok(())
     }
+
+    /// Where the arena's buffers begin.
+    pub(crate) fn arena(&mut self) -> u64 {
+        self.arena.as_mut().expect("prepared").as_mut_ptr() as u64 + MARGIN as u64
+    }
+}
+
+/// Pages of zeros. They are large ones where the system has them to give, since a step walks all
+/// of the arena and products jump through it.
+fn pages(bytes: usize) -> Result<MmapMut, RuntimeError> {
+    let pages = MmapMut::map_anon(bytes).map_err(|_| RuntimeError::Memory { bytes: bytes as u64 })?;
+    #[cfg(target_os = "linux")]
+    // systems without large pages refuse, which changes nothing but speed
+    let _ = pages.advise(memmap2::Advice::HugePage);
+    Ok(pages)
 }
 
 /// Does a kernel touch more memory than the last cache holds? Then what it stores is not there

@@ -129,7 +129,7 @@ impl Executable {
         if context.batch != Some(batch) {
             self.check_memory(batch)?;
         }
-        context.prepare(&self.program, batch, self.gang.threads());
+        context.prepare(&self.program, batch, self.gang.threads())?;
         self.place_outputs(batch, outputs);
         self.resolve(&mut context, arguments, outputs);
         self.gang.hot(|| {
@@ -201,8 +201,8 @@ impl Executable {
 
     /// Fills in the addresses of this call's memory.
     fn resolve(&self, context: &mut Context, arguments: &mut [Argument<'_>], outputs: &mut [Tensor]) {
+        let arena = context.arena();
         let packing = context.packing.as_ref().expect("prepared");
-        let arena = context.arena.as_mut().expect("prepared").address_mut();
         context.addresses.clear();
         for (buffer, offset) in self.program.buffers.iter().zip(&packing.offsets) {
             let address = match buffer.storage {
@@ -334,17 +334,32 @@ impl Executable {
         };
         let ratio = launch.chunking.rows.at(batch).checked_div(rows).unwrap_or(1).max(1);
         let (size, chunks) = launch.chunking.at(batch);
-        let panel = |chunk: usize, worker: usize| {
-            let begin = chunk as u64 * size;
-            let end = launch.chunking.rows.at(batch).min(begin + size);
-            self.panel(context, product, 0, (begin / ratio, end.div_ceil(ratio)), batch);
-            self.call(context, place, launch, (begin, end), chunk, worker, batch);
+        let bounds = |chunk: u64| launch.chunking.rows.at(batch).min(chunk * size);
+        let together = self.chunks_together(product, chunks, batch);
+        let panel = |number: usize, worker: usize| {
+            let first = number as u64 * together;
+            let last = chunks.min(first + together);
+            self.panel(context, product, 0, (bounds(first) / ratio, bounds(last).div_ceil(ratio)), batch);
+            for chunk in first..last {
+                let range = (bounds(chunk), bounds(chunk + 1));
+                self.call(context, place, launch, range, chunk as usize, worker, batch);
+            }
         };
+        let panels = chunks.div_ceil(together) as usize;
         if is_small(product, batch) {
-            (0..chunks as usize).for_each(|chunk| panel(chunk, 0));
+            (0..panels).for_each(|number| panel(number, 0));
         } else {
-            self.gang.run(chunks as usize, &panel);
+            self.gang.run(panels, &panel);
         }
+    }
+
+    /// Chunks of an epilogue that follow one panel: long panels are faster products, as long as
+    /// they stay in cache and every thread has some.
+    fn chunks_together(&self, product: &Product, chunks: u64, batch: u64) -> u64 {
+        let elements = product.rows.at(batch) * product.columns.at(batch);
+        let chunk = elements * product.dtype.size() as u64 / chunks.max(1);
+        let fitting = PANEL_BYTES / chunk.max(1);
+        fitting.min(chunks / (2 * self.gang.threads() as u64)).max(1)
     }
 
     /// Rows `begin..end` of one matrix of a product.
@@ -378,18 +393,24 @@ fn runs_machine_code() -> bool {
     cfg!(target_arch = "aarch64")
 }
 
-/// Multiplications of a product below which one thread is as fast: each panel packs its
-/// operands anew.
-const SMALL_PRODUCT: u64 = 1 << 21;
+/// Multiplications of a product below which a second thread does not pay.
+const SMALL_PRODUCT: u64 = 1 << 17;
+/// Bytes of a panel's result that stay in cache for the epilogue.
+const PANEL_BYTES: u64 = 1 << 18;
 
-fn is_small(product: &Product, batch: u64) -> bool {
-    let Product { rows, columns, inner, .. } = product;
-    rows.at(batch) * columns.at(batch) * inner.at(batch) < SMALL_PRODUCT
+fn multiplications(product: &Product, batch: u64) -> u64 {
+    product.rows.at(batch) * product.columns.at(batch) * product.inner.at(batch)
 }
 
-/// How many panels of rows pay: one per thread, if each has enough to do.
+fn is_small(product: &Product, batch: u64) -> bool {
+    multiplications(product, batch) < SMALL_PRODUCT
+}
+
+/// How many panels of rows pay: one per thread, if each has enough to do. Panels of this many
+/// multiplications sum in the same order whatever their number of rows.
 fn panels(product: &Product, threads: u64, batch: u64) -> u64 {
-    if is_small(product, batch) { 1 } else { threads.min(product.rows.at(batch).div_ceil(16)).max(1) }
+    let enough = multiplications(product, batch) / (SMALL_PRODUCT / 2);
+    threads.min(product.rows.at(batch).div_ceil(16)).min(enough).max(1)
 }
 
 fn argument_address(argument: &mut Argument<'_>) -> u64 {

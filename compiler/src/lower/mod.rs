@@ -10,10 +10,10 @@ mod emit;
 pub mod product;
 pub mod view;
 
-use crate::fuse::{Fusion, ReductionKind};
+use crate::fuse::{Fusion, Group, ReductionKind};
 use emit::Body;
 use evenkeel_ir::kernel::{Access, Arg, Kernel, Role, Store, StoreKind, Stride};
-use evenkeel_ir::{Axes, Graph, NodeId, Op, Reduce, Shape, Value};
+use evenkeel_ir::{Axes, Extent, Graph, NodeId, Op, Reduce, Shape, Value};
 use smallvec::SmallVec;
 use view::View;
 
@@ -63,10 +63,27 @@ impl Space {
     }
 }
 
+/// Elements along which a row is worth vectors.
+const ROW: u64 = 64;
+
+/// The axes along a row: those that the group reduces. A group that only sums whole tensors
+/// reduces none, and would take its elements one by one: its rows are the trailing axes.
+fn row_axes(fusion: &Fusion, group: &Group) -> Axes {
+    let reduced = group.reduced.unwrap_or_default();
+    let sums = |id: &NodeId| fusion.reductions[id.0 as usize] == Some(ReductionKind::Accumulated);
+    if !reduced.is_empty() || !group.nodes.iter().any(sums) {
+        return reduced;
+    }
+    let rank = group.space.rank();
+    let elements = |first: usize| group.space.0[first..].iter().fold(Extent::ONE, |n, e| n.times(*e));
+    let long = |first: &usize| elements(*first).known().is_none_or(|n| n >= ROW);
+    Axes::new((1..rank).rev().find(long).unwrap_or(1).min(rank)..rank)
+}
+
 /// Lowers the group with this number; `None` if nothing of it is stored.
 pub fn lower_group(graph: &Graph, fusion: &Fusion, group: usize) -> Option<Lowered> {
     let g = &fusion.groups[group];
-    let space = Space::new(&g.space, g.reduced.unwrap_or_default());
+    let space = Space::new(&g.space, row_axes(fusion, g));
     let mut body = Body::new(graph, fusion, Some(group), space);
     let mut combines = Vec::new();
     for &id in &g.nodes {
