@@ -9,6 +9,7 @@
 
 mod frame;
 mod inst;
+mod lane_loop;
 mod lanes;
 mod loops;
 
