@@ -116,10 +116,7 @@ impl Grower<'_> {
             if self.fusion.groups[own].nodes[..] != [id] {
                 continue;
             }
-            let kind = std::mem::replace(
-                &mut self.fusion.reductions[id.0 as usize],
-                Some(ReductionKind::Accumulated),
-            );
+            let kind = self.fusion.reductions[id.0 as usize].replace(ReductionKind::Accumulated);
             self.fusion.groups[own].reduced = None;
             let taker = self.candidates(id).into_iter().find(|&other| {
                 other != own

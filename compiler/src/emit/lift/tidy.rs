@@ -108,7 +108,7 @@ fn forward_copies(block: &mut [Instruction]) {
     let mut copy_of: [Option<Register>; 32] = [None; 32];
     for i in block {
         for k in first_source(i)..i.op_count() {
-            if i.op_kind(k) == OpKind::Register && i.op_register(k).is_zmm() && !(k == 0 && !is_store(i)) {
+            if i.op_kind(k) == OpKind::Register && i.op_register(k).is_zmm() && (k != 0 || is_store(i)) {
                 let from = copy_of[i.op_register(k).number()];
                 from.into_iter().for_each(|from| i.set_op_register(k, from));
             }
