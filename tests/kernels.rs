@@ -120,6 +120,9 @@ const PROGRAMS: &[&str] = &[
     "x = input f32[N,21]\ng = input f32[21]\nb = input f32[21]\ny = layer_norm @1 eps=1e-5 x g b\nreturn y",
     "x = input f32[N,21]\ng = input f32[21]\ny = rms_norm @1 eps=1e-5 x g\nreturn y",
     "x = input f32[N,3,7]\ny = standardize @0,2 eps=1e-5 x\nreturn y",
+    "x = input f32[N,6,40]\ng = input f32[6,1]\nu = standardize @2,3 eps=1e-5 (reshape [N,3,2,40] x)\n\
+     y = mul (reshape [N,6,40] u) g\nreturn y",
+    "x = input f32[N,3,21]\ny = softmax @1,2 x\nz = sum @0,2 y\nreturn y, z",
     "x = input f32[N,6]\ny = exp (transpose @1,0 x)\nreturn y",
     "x = input f32[N,6]\ny = pad axis=1 low=1 high=2 interior=1 (tanh x)\nreturn y",
     "x = input f32[N,6]\ny = concat axis=1 x (exp x)\nreturn y",

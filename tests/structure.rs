@@ -1,6 +1,8 @@
 //! Movement, products, indexed access, random numbers and element types: compiled against interpreted.
 
 use crate::oracle::{check, numbers, with_gradients};
+use evenkeel::host::host_target;
+use evenkeel_compiler::{Options, compile};
 use evenkeel_ir::{Graph, parse};
 use evenkeel_runtime::Tensor;
 
@@ -134,4 +136,90 @@ fn batch_statistics_over_leading_axes() {
         same("x = input f32[N,6,4]\ny = relu (standardize @0,2 eps=1e-5 x)\nreturn y", 1, batch);
         same("x = input f32[N,6]\ny = softmax @0 x\nz = logsumexp @0,1 x\nreturn y, z", 1, batch);
     }
+}
+
+#[test]
+fn statistics_of_groups_of_channels() {
+    // areas of one element, less than a vector, one with a tail, several with one
+    for (channels, groups, area) in [(6, 3, 1), (6, 2, 9), (4, 4, 21), (8, 2, 70), (4, 2, 36)] {
+        let text = format!(
+            "x = input f32[5,{channels},{area}]\ng = input f32[{channels},1]\nb = input f32[{channels},1]\n\
+             u = standardize @2,3 eps=1e-3 (reshape [5,{groups},{},{area}] x)\n\
+             y = tanh (add (mul (reshape [5,{channels},{area}] u) (exp g)) b)\n\
+             k = mul (iota rank=2 axis=1 extent={area}) 1\nz = select (gt k 3) y x\nreturn z, y",
+            channels / groups
+        );
+        same(&text, 3, 1);
+    }
+    // the batch before, rows that are split, random numbers of a split tensor
+    for batch in [1, 3, 40] {
+        same(
+            "x = input f32[N,24]\ng = input f32[24]\nr = reshape [N,4,6] (mul x g)\n\
+             y = add (reshape [N,24] (softmax @2 r)) (layer_norm @1 eps=1e-5 x g g)\nreturn y",
+            2,
+            batch,
+        );
+        same(
+            "x = input f32[N,24]\ns = input f32[24]\nn = iota rank=2 axis=1 extent=24\n\
+             r = reshape [N,4,6] (select (lt n 7) (mul x s) x)\n\
+             y = sub (mul x s) (reshape [N,24] (sub r (max @2 r)))\nz = sum @0 y\nreturn y, z",
+            2,
+            batch,
+        );
+    }
+}
+
+#[test]
+fn sums_of_channels_join_the_sweep_over_images() {
+    for (images, area) in [(2, 5), (70, 16), (130, 19), (3, 196)] {
+        let text = format!(
+            "x = input f32[{images},3,2,{area}]\nw = input f32[3,1,1]\ny = mul (softmax @2,3 x) w\n\
+             a = sum @0,2,3 y\nb = max @0,3 x\nc = sum @0,1 y\nreturn y, a, b, c"
+        );
+        same(&text, 2, 1);
+    }
+}
+
+#[test]
+fn elements_are_picked_before_they_are_changed() {
+    let text = |value: &str| {
+        graph(&format!(
+            "x = input f32[N,21]\nt = input i32[N,1]\ni = iota rank=2 axis=1 extent=21\np = log_softmax @1 x\n\
+             q = mul (sub 3.0 p) (square (max @1 x))\nc = broadcast [N,21] (sum @1 x)\n\
+             y = sum @1 (select (eq t i) {value} 0.0)\nreturn y"
+        ))
+    };
+    let place = |row: usize| [0, 20, -1, 21, 7, i32::MIN][row % 6];
+    for value in ["p", "q", "c", "x", "(exp (mul p p))", "(add p x)"] {
+        for rows in [1, 6, 70] {
+            let index = Tensor::from_vec(&[rows, 1], (0..rows).map(place).collect::<Vec<i32>>()).unwrap();
+            let forward = text(value);
+            let inputs = [numbers(&[rows, 21], 1), index, numbers(&[rows, 1], 2)];
+            check(&forward, &inputs[..2], 2e-5);
+            check(&with_gradients(&forward, 1), &inputs, 2e-5);
+        }
+    }
+}
+
+/// Kernels of a built-in layer, forward and with the gradients of its first `wrt` inputs.
+#[track_caller]
+fn kernels(layer: &str, shape: &[u64], wrt: usize) -> [usize; 2] {
+    let found = evenkeel::bench::layers().iter().find(|row| row.name == layer).expect("a built-in layer");
+    let forward = found.case(shape, false).unwrap().graph;
+    let target = host_target(1);
+    [with_gradients(&forward, wrt), forward]
+        .map(|graph| compile(&graph, &target, &Options::default()).unwrap().report.kernels.len())
+}
+
+#[test]
+fn layers_are_as_few_kernels_as_their_statistics_allow() {
+    let image = [4, 64, 14, 14];
+    assert_eq!(kernels("group_norm_silu", &image, 3), [1, 1]);
+    assert_eq!(kernels("batch_norm_relu", &image, 3), [1, 1]);
+    assert_eq!(kernels("instance_norm", &image, 3), [1, 1]);
+    assert_eq!(kernels("evonorm_s0", &image, 4), [1, 1]);
+    // statistics of the batch, then those of images; a factor per channel, the rest of the gradient
+    assert_eq!(kernels("evonorm_b0", &image, 4), [4, 2]);
+    // one over the logits; indices, mean of the rows
+    assert_eq!(kernels("cross_entropy", &[64, 1000], 1), [4, 4]);
 }

@@ -10,6 +10,10 @@ use std::collections::BTreeSet;
 const MAX_NODES: usize = 160;
 /// Up to this many elements a tensor is reduced to one number as a single row.
 const SINGLE_ROW: u64 = 16_384;
+/// A sum over chunks has at most so many places in each,
+const MAX_PLACES: u64 = 4096;
+/// and so many elements are summed for each place.
+const WORTH_A_PLACE: u64 = 256;
 
 struct Grower<'a> {
     graph: &'a Graph,
@@ -40,6 +44,9 @@ pub(super) fn grow(graph: &Graph, classes: Vec<Class>, enabled: bool) -> Fusion 
             grower.order.push(id.0 as usize);
         }
     }
+    if enabled {
+        grower.place_lone_sums();
+    }
     grower.finish()
 }
 
@@ -67,21 +74,63 @@ impl Grower<'_> {
     }
 
     fn place(&mut self, id: NodeId, enabled: bool) {
-        let (space, fit) = self.wish(id);
+        let (space, mut fit) = self.wish(id);
         let candidates = if enabled { self.candidates(id) } else { BTreeSet::new() };
-        let mut home: Option<usize> = None;
-        let mut refusal = None;
-        for candidate in candidates {
-            match self.obstacle(candidate, id, &space, fit, home) {
-                Some(reason) => refusal = reason.or(refusal),
-                None => home = Some(self.admit(candidate, id, home)),
-            }
+        let (mut home, refusal) = self.home(&candidates, id, &space, fit);
+        if let (None, Fit::Row(axes)) = (home, fit) {
+            // rather a sum that leaves a kernel than one more sweep
+            home = self.home(&candidates, id, &space, Fit::Accumulated(axes)).0;
+            fit = if home.is_some() { Fit::Accumulated(axes) } else { fit };
         }
         let group = home.unwrap_or_else(|| self.open(&space));
         if let (None, Some(reason)) = (home, refusal) {
             self.fusion.refusals.push((id, reason));
         }
         self.join(group, id, fit);
+    }
+
+    /// The group that takes a node, joined from all that can; else why one did not.
+    fn home(
+        &mut self,
+        candidates: &BTreeSet<usize>,
+        id: NodeId,
+        space: &Shape,
+        fit: Fit,
+    ) -> (Option<usize>, Option<&'static str>) {
+        let (mut home, mut refusal) = (None, None);
+        for &candidate in candidates {
+            match self.obstacle(candidate, id, space, fit, home) {
+                Some(reason) => refusal = reason.or(refusal),
+                None => home = Some(self.admit(candidate, id, home)),
+            }
+        }
+        (home, refusal)
+    }
+
+    /// A reduction that came before the other readers of its operand, and is alone in its
+    /// group: it leaves a group of theirs as a sum over chunks where one takes it so.
+    fn place_lone_sums(&mut self) {
+        for id in (0..self.users.len() as u32).map(NodeId) {
+            let Some(own) = self.group_of(id) else { continue };
+            let (space, Fit::Row(axes)) = self.wish(id) else { continue };
+            if self.fusion.groups[own].nodes[..] != [id] {
+                continue;
+            }
+            let kind = self.fusion.reductions[id.0 as usize].replace(ReductionKind::Accumulated);
+            self.fusion.groups[own].reduced = None;
+            let taker = self.candidates(id).into_iter().find(|&other| {
+                other != own
+                    && self.fusion.groups[other].reduced.is_some()
+                    && self.obstacle(other, id, &space, Fit::Accumulated(axes), Some(own)).is_none()
+            });
+            match taker {
+                Some(other) => _ = self.admit(other, id, Some(own)),
+                None => {
+                    self.fusion.groups[own].reduced = Some(axes);
+                    self.fusion.reductions[id.0 as usize] = kind;
+                }
+            }
+        }
     }
 
     fn open(&mut self, space: &Shape) -> usize {
@@ -316,12 +365,23 @@ fn fits(group: &Group, space: &Shape, fit: Fit) -> bool {
         Fit::Element => *space == group.space || group.reduced.is_some_and(|axes| *space == row_shape(axes)),
         Fit::Row(axes) => *space == group.space && compatible(group.reduced, Some(axes)),
         Fit::Accumulated(axes) => {
-            let parallel = |reduced: Axes| others(reduced, space.rank());
             let reduced = group.reduced.unwrap_or(others(axes, space.rank()));
-            // all parallel axes, and the reduced axes all or not at all
-            let covers = parallel(reduced).iter().all(|axis| axes.contains(axis));
+            let covers = others(reduced, space.rank()).iter().all(|axis| axes.contains(axis));
             let rest = reduced.iter().filter(|&axis| axes.contains(axis)).count();
-            *space == group.space && covers && (rest == 0 || rest == reduced.len())
+            let whole = covers && (rest == 0 || rest == reduced.len());
+            *space == group.space && (whole || gathers_few(space, reduced, axes))
         }
     }
+}
+
+/// Is a sum over some of a group's parallel and reduced axes small enough that every chunk of
+/// rows holds one? Its rows must be neighbours in memory, which vectors run along.
+fn gathers_few(space: &Shape, reduced: Axes, axes: Axes) -> bool {
+    let crosses = axes.iter().any(|axis| !reduced.contains(axis) && !space[axis].is_one());
+    let inner = space.rank().checked_sub(1).is_some_and(|last| reduced.contains(last));
+    let few = |n: u64| {
+        let enough = space.elements().known().is_none_or(|all| all / WORTH_A_PLACE >= n);
+        n <= MAX_PLACES && enough
+    };
+    crosses && inner && space.reduced(&axes).elements().known().is_some_and(few)
 }

@@ -107,13 +107,15 @@ pub fn lower_group(graph: &Graph, fusion: &Fusion, group: usize) -> Option<Lower
     Some(body.finish(name, combines))
 }
 
-/// Reduces over the reduced axes first where the reduction covers them, then over the rows.
+/// Reduces over the reduced axes first where the reduction covers them all, then over the rows;
+/// where it covers some of them, element by element.
 fn accumulate(body: &mut Body, id: NodeId, op: Reduce, axes: Axes) {
     let node = body.graph.node(id);
     let reduced = body.reduced_axes();
-    let inner = Axes::new(reduced.iter().filter(|&axis| axes.contains(axis)));
+    let covers_some = reduced.iter().any(|axis| axes.contains(axis));
+    let covers_all = reduced.iter().all(|axis| axes.contains(axis) || body.space.shape[axis].is_one());
     let mut register = body.register(node.inputs[0]);
-    if !inner.is_empty() {
+    if covers_some && covers_all {
         register = body.reduction(op, register);
     }
     let partial = View::dense(&node.types[0].shape);

@@ -5,7 +5,7 @@
 //! it is a parallel axis, a vector holds neighbouring rows and reductions stay lane-wise.
 
 use evenkeel_ir::Extent;
-use evenkeel_ir::kernel::{Access, Kernel, Levels, Source, StoreKind, Stride};
+use evenkeel_ir::kernel::{Access, Kernel, Levels, Source, Store, StoreKind, Stride};
 use evenkeel_ir::scalar::{Inst, Reg, ScalarType};
 use std::fmt;
 
@@ -129,8 +129,13 @@ fn lanes_fit(kernel: &Kernel, levels: &Levels, axis: usize) -> bool {
         _ => true,
     });
     // along a reduced axis every total has lanes, even of a value that does not vary along it
-    let totals =
-        axis < kernel.parallel || kernel.reductions.iter().all(|r| kernel.code.ty(r.input).bytes() == 4);
+    let sums = |store: &&Store| {
+        matches!(store.kind, StoreKind::Accumulate(_)) && store.access.strides[axis] == Stride::ZERO
+    };
+    let mut totals = kernel.reductions.iter().map(|r| r.input);
+    let mut sums = kernel.stores.iter().filter(sums).map(|store| store.value);
+    let four_bytes = |reg: Reg| kernel.code.ty(reg).bytes() == 4;
+    let totals = axis < kernel.parallel || (totals.all(four_bytes) && sums.all(four_bytes));
     // a sum over rows cannot end inside a vector of rows
     let accumulates = kernel.stores.iter().any(|s| matches!(s.kind, StoreKind::Accumulate(_)));
     let moving =

@@ -35,10 +35,12 @@ impl Kernel {
 impl Run<'_> {
     fn clear(&self, store: &Store, op: Reduce, buffers: &mut [Elements]) {
         let identity = identity(op, self.kernel.code.ty(store.value));
-        self.each_point(0, |index| {
-            let at = self.position(&store.access, index, &|_| unreachable!("no data-dependent partials"));
-            buffers[store.access.arg as usize][at.expect("a place for each partial")] = identity;
-        });
+        for row in 0..self.sizes[..self.kernel.parallel].iter().product() {
+            self.each_point(row, |index| {
+                let at = self.position(&store.access, index, &|_| unreachable!("no data-dependent partials"));
+                buffers[store.access.arg as usize][at.expect("a place for each partial")] = identity;
+            });
+        }
     }
 
     /// Calls `visit` with every index of one row.

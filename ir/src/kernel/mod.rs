@@ -6,8 +6,7 @@
 //! Loops, lanes and unrolling belong to the compiler's schedules.
 //!
 //! Invariant ([`Kernel::verify`]): accesses name declared arguments and have one stride per
-//! axis; reductions appear before their results are read; accumulations are over all
-//! parallel axes.
+//! axis; reductions appear before their results are read.
 
 mod combine;
 mod eval;
@@ -130,7 +129,8 @@ pub struct Reduction {
 pub enum StoreKind {
     /// Written once per point of the axes that the access moves along.
     Write,
-    /// Combined over the parallel axes into the partial result of the running chunk.
+    /// Combined, over the axes that the access does not move along, into the partial result of
+    /// the running chunk.
     Accumulate(Reduce),
     /// Added to what the (indirect) element holds; such a kernel runs as one chunk.
     AddInPlace,
@@ -279,14 +279,6 @@ impl Kernel {
                     return Err(format!("{}: reduction {r} is read before its input", self.name));
                 }
                 Some(_) => {}
-            }
-        }
-        for store in &self.stores {
-            let parallel = !self.reduced_mask();
-            if matches!(store.kind, StoreKind::Accumulate(_))
-                && Kernel::access_mask(&store.access) & parallel != 0
-            {
-                return Err(format!("{}: an accumulation moves along a parallel axis", self.name));
             }
         }
         Ok(())

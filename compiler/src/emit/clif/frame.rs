@@ -238,6 +238,11 @@ impl Frame<'_, '_> {
         super::stream::allows(self.kernel, self.schedule, self.volatile, store)
     }
 
+    /// Does the kernel read what it writes?
+    pub(super) fn is_in_place(&self) -> bool {
+        self.kernel.args.iter().any(|arg| arg.role == Role::InOut) || self.volatile.iter().any(|&v| v)
+    }
+
     /// Emits the registers that do not vary at all.
     fn uniform_registers(&mut self) {
         for i in 0..self.kernel.code.len() {

@@ -128,7 +128,7 @@ impl Frame<'_, '_> {
         self.cast_bits(ty, result)
     }
 
-    fn lanes_of(&mut self, constant: Constant, width: Width) -> Value {
+    pub(super) fn lanes_of(&mut self, constant: Constant, width: Width) -> Value {
         let value = self.constant(constant);
         if width == Width::Vector { self.splat(value, constant.ty()) } else { value }
     }
@@ -141,7 +141,7 @@ impl Frame<'_, '_> {
     }
 
     /// `mask ? x : y`
-    fn choose(&mut self, mask: Value, x: Value, y: Value) -> Value {
+    pub(super) fn choose(&mut self, mask: Value, x: Value, y: Value) -> Value {
         let ty = self.b.func.dfg.value_type(x);
         if !ty.is_vector() {
             return self.b.ins().select(mask, x, y);
@@ -220,7 +220,7 @@ impl Frame<'_, '_> {
         if width == Width::Vector && !is_vector { self.splat(value, ty) } else { value }
     }
 
-    fn read(&mut self, address: Value, dtype: DType, wide: bool, pure: bool) -> Value {
+    pub(super) fn read(&mut self, address: Value, dtype: DType, wide: bool, pure: bool) -> Value {
         let plain = MemFlagsData::new().with_notrap();
         let flags = if pure { plain.with_readonly().with_can_move() } else { plain };
         if dtype == DType::Bool {
@@ -279,13 +279,17 @@ impl Frame<'_, '_> {
         }
         let base = self.splat(at, ScalarType::I32);
         let axis = self.schedule.lane_axis.expect("vectors have a lane axis");
-        let table = self.lane_table();
-        let lanes =
-            self.b.ins().load(types::I32X4, MemFlagsData::new().with_notrap().with_readonly(), table, 0);
+        let lanes = self.lane_numbers();
         let step = self.b.ins().iconst(types::I32, strides[axis].scale);
         let step = self.splat(step, ScalarType::I32);
         let lanes = self.b.ins().imul(lanes, step);
         self.b.ins().iadd(base, lanes)
+    }
+
+    /// `0, 1, 2, ..`
+    pub(super) fn lane_numbers(&mut self) -> Value {
+        let table = self.lane_table();
+        self.b.ins().load(types::I32X4, MemFlagsData::new().with_notrap().with_readonly(), table, 0)
     }
 
     pub(super) fn write(&mut self, value: Value, address: Value, dtype: DType) {

@@ -2,7 +2,7 @@
 
 use super::frame::{Frame, Width};
 use cranelift::codegen::ir::ConstantData;
-use cranelift::prelude::{InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift::prelude::{InstBuilder, IntCC, MemFlagsData, Type, Value, types};
 use evenkeel_ir::kernel::Combine;
 use evenkeel_ir::scalar::{Constant, Inst, Reg, ScalarType};
 
@@ -69,21 +69,50 @@ impl Frame<'_, '_> {
         if vector { self.splat(identity, how.ty) } else { identity }
     }
 
-    /// The start of the lane-wise part of the reductions of a phase.
-    pub(super) fn neutral_vectors(&mut self, work: &super::loops::PhaseWork) -> Vec<Value> {
-        let mut starts = Vec::new();
-        for &reduction in &work.reductions {
-            let how = self.kernel.reduction_combine(reduction);
-            let identity = self.constant(how.identity);
-            starts.push(self.splat(identity, how.ty));
-        }
-        starts
+    /// The start of the lane-wise part of reductions.
+    pub(super) fn neutral_vectors(&mut self, reductions: &[usize]) -> Vec<Value> {
+        reductions.iter().map(|&r| self.identity(&self.kernel.reduction_combine(r), Width::Vector)).collect()
     }
 
-    /// Adds the current element to a running reduction.
-    pub(super) fn accumulate_register(&mut self, reduction: usize, total: Value) -> Value {
-        let (how, input) =
-            (self.kernel.reduction_combine(reduction), self.kernel.reductions[reduction].input);
+    fn identity(&mut self, how: &Combine, width: Width) -> Value {
+        let identity = self.constant(how.identity);
+        if width == Width::Vector { self.splat(identity, how.ty) } else { identity }
+    }
+
+    /// How an accumulating store combines.
+    pub(super) fn accumulation(&self, store: usize) -> Combine {
+        self.kernel.store_combine(store).expect("an accumulation combines")
+    }
+
+    /// The start of accumulations along the lane axis.
+    pub(super) fn neutral_sums(&mut self, sums: &[usize], width: Width) -> Vec<Value> {
+        sums.iter().map(|&store| self.identity(&self.accumulation(store), width)).collect()
+    }
+
+    /// Adds what the lane axis gave to partial results, from vectors and from single elements.
+    pub(super) fn put_sums(&mut self, sums: &[usize], vectors: &[Value], elements: &[Value]) {
+        for (place, &store) in sums.iter().enumerate() {
+            let how = self.accumulation(store);
+            let across = self.across_lanes(&how, vectors[place]);
+            let total = self.combine(&how, across, elements[place]);
+            let access = &self.kernel.stores[store].access;
+            let dtype = self.kernel.args[access.arg as usize].dtype;
+            let address = self.address(self.store_pointer(store));
+            let old = self.read(address, dtype, false, false);
+            let new = self.combine(&how, old, total);
+            self.write(new, address, dtype);
+        }
+    }
+
+    /// True in the lanes from this one on.
+    pub(super) fn lanes_from(&mut self, first: i64) -> Value {
+        let numbers = self.lane_numbers();
+        let first = self.lanes_of(Constant::I32(first as i32), Width::Vector);
+        self.b.ins().icmp(IntCC::SignedGreaterThanOrEqual, numbers, first)
+    }
+
+    /// Adds the current element to a running total.
+    pub(super) fn accumulate_register(&mut self, how: &Combine, input: Reg, total: Value) -> Value {
         let vector = self.b.func.dfg.value_type(total).is_vector();
         let width = if vector { Width::Vector } else { Width::Scalar };
         self.combine_register(&how, total, input, width)
@@ -129,12 +158,11 @@ impl Frame<'_, '_> {
     }
 
     /// Combines values pairwise.
-    pub(super) fn tree(&mut self, reduction: usize, mut values: Vec<Value>) -> Value {
-        let how = self.kernel.reduction_combine(reduction);
+    pub(super) fn tree(&mut self, how: &Combine, mut values: Vec<Value>) -> Value {
         while values.len() > 1 {
             let mut next = Vec::new();
             for pair in values.chunks(2) {
-                next.push(if pair.len() == 2 { self.combine(&how, pair[0], pair[1]) } else { pair[0] });
+                next.push(if pair.len() == 2 { self.combine(how, pair[0], pair[1]) } else { pair[0] });
             }
             values = next;
         }
@@ -146,23 +174,22 @@ impl Frame<'_, '_> {
     /// Steps across 128-bit parts use two instructions that nothing else here emits
     /// (`avg_round` on bytes and on words of equal operands); code that widens vectors gives
     /// them their meaning. At 16 bytes there are none.
-    pub(super) fn across_lanes(&mut self, reduction: usize, vector: Value) -> Value {
-        let how = self.kernel.reduction_combine(reduction);
+    pub(super) fn across_lanes(&mut self, how: &Combine, vector: Value) -> Value {
         let mut v = vector;
         if self.schedule.vector_bytes == 64 {
             let other = self.cross(v, types::I8X16);
-            v = self.combine(&how, v, other);
+            v = self.combine(how, v, other);
         }
         if self.schedule.vector_bytes >= 32 {
             let other = self.cross(v, types::I16X8);
-            v = self.combine(&how, v, other);
+            v = self.combine(how, v, other);
         }
         for mask in [
             [8u8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15],
             [4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7],
         ] {
             let other = self.shuffled(v, mask);
-            v = self.combine(&how, v, other);
+            v = self.combine(how, v, other);
         }
         self.b.ins().extractlane(v, 0u8)
     }

@@ -3,7 +3,7 @@
 use super::frame::{Block, Frame, Pointer, Width};
 use cranelift::codegen::ir::BlockArg;
 use cranelift::prelude::{InstBuilder, IntCC, MemFlagsData, Value, types};
-use evenkeel_ir::kernel::{Kernel, Stride};
+use evenkeel_ir::kernel::{Combine, Kernel, Stride};
 use evenkeel_ir::scalar::Reg;
 
 type LoopBody<'f, 'a, 'b> = &'f mut dyn FnMut(&mut Frame<'a, 'b>, Value, &[Value]) -> Vec<Value>;
@@ -14,7 +14,9 @@ pub(super) struct PhaseWork {
     /// Reductions whose input belongs to the phase.
     pub(super) reductions: Vec<usize>,
     /// Stores along the row.
-    stores: Vec<usize>,
+    pub(super) stores: Vec<usize>,
+    /// Accumulations along the row of values whose lanes share a place.
+    pub(super) sums: Vec<usize>,
     /// Kept values first computed in the phase.
     kept: Vec<Reg>,
 }
@@ -173,14 +175,14 @@ impl<'a, 'b> Frame<'a, 'b> {
         }
     }
 
-    fn enter(&mut self, axis: usize, index: Value, width: Width) {
+    pub(super) fn enter(&mut self, axis: usize, index: Value, width: Width) {
         let bytes = self.b.ins().ishl_imm_u(index, 2);
         self.index[axis] = Some(index);
         self.lane_bytes = Some(bytes);
         self.width = width;
     }
 
-    fn leave(&mut self, axis: usize) {
+    pub(super) fn leave(&mut self, axis: usize) {
         self.index[axis] = None;
         self.lane_bytes = None;
         self.width = Width::Scalar;
@@ -269,10 +271,11 @@ impl<'a, 'b> Frame<'a, 'b> {
         let in_phase = |reg: Reg| self.levels.phase[reg.0 as usize] == phase;
         let reductions =
             (0..self.kernel.reductions.len()).filter(|&r| in_phase(self.kernel.reductions[r].input));
-        let stores = (0..self.kernel.stores.len())
-            .filter(|&s| self.along_row(s) && in_phase(self.kernel.stores[s].value));
+        let (sums, stores) = (0..self.kernel.stores.len())
+            .filter(|&s| self.along_row(s) && in_phase(self.kernel.stores[s].value))
+            .partition(|&s| self.sums_lanes(s));
         let kept = self.schedule.kept.iter().copied().filter(|&k| in_phase(k));
-        PhaseWork { reductions: reductions.collect(), stores: stores.collect(), kept: kept.collect() }
+        PhaseWork { reductions: reductions.collect(), stores, sums, kept: kept.collect() }
     }
 
     /// Does a store happen once per element of the row?
@@ -283,11 +286,29 @@ impl<'a, 'b> Frame<'a, 'b> {
     }
 
     /// The loop of one phase over the reduced axes; gives the reduced values.
+    ///
+    /// Where lanes run along a reduced axis, totals of single elements are carried first and
+    /// those of vectors after them; they meet when the row ends.
     fn row_loop(&mut self, work: &PhaseWork) -> Vec<Value> {
         let one = |frame: &mut Self| work.reductions.iter().map(|&r| frame.neutral(r)).collect::<Vec<_>>();
-        let start: Vec<Value> = self.each_vector(|frame, _| one(frame)).into_iter().flatten().collect();
+        let mut start: Vec<Value> = self.each_vector(|frame, _| one(frame)).into_iter().flatten().collect();
         let axes: Vec<usize> = (self.kernel.parallel..self.kernel.space.len()).collect();
-        self.reduced_axes(&axes, work, start)
+        if self.schedule.lane_axis.is_none_or(|axis| axis < self.kernel.parallel) {
+            return self.reduced_axes(&axes, work, start);
+        }
+        let vectors = self.neutral_vectors(&work.reductions);
+        (0..self.unroll(work)).for_each(|_| start.extend(&vectors));
+        let carried = self.reduced_axes(&axes, work, start);
+        let count = work.reductions.len();
+        let mut totals = carried[..count].to_vec();
+        for (place, &reduction) in work.reductions.iter().enumerate() {
+            let how = self.kernel.reduction_combine(reduction);
+            let copies = carried[count..].iter().skip(place).step_by(count).copied().collect();
+            let vector = self.tree(&how, copies);
+            let across = self.across_lanes(&how, vector);
+            totals[place] = self.combine(&how, totals[place], across);
+        }
+        totals
     }
 
     fn reduced_axes(&mut self, axes: &[usize], work: &PhaseWork, totals: Vec<Value>) -> Vec<Value> {
@@ -311,72 +332,8 @@ impl<'a, 'b> Frame<'a, 'b> {
         }
     }
 
-    /// Unrolled vectors, single vectors, single elements.
-    fn lane_loop(&mut self, axis: usize, work: &PhaseWork, totals: Vec<Value>) -> Vec<Value> {
-        let lanes = self.lanes();
-        let unroll =
-            if work.reductions.is_empty() { self.schedule.map_unroll } else { self.schedule.reduce_unroll };
-        let known = self.kernel.space[axis].known();
-        let end = self.extent(axis);
-        let block = lanes * unroll as i64;
-        let round = |frame: &mut Self, by: i64| match known {
-            Some(n) => frame.int(n as i64 & -by),
-            None => frame.b.ins().band_imm_s(end, -by),
-        };
-        let (zero, blocks, vectors) = (self.int(0), round(self, block), round(self, lanes));
-        let trips = |from: i64, to: i64| {
-            known.map(|n| (n as i64 & -to).saturating_sub(if from > 0 { n as i64 & -from } else { 0 }) as u64)
-        };
-        let neutral = self.neutral_vectors(work);
-        let wide: Vec<Value> = (0..unroll).flat_map(|_| neutral.clone()).collect();
-        let count = work.reductions.len();
-        let wide = self.counted(zero, blocks, block, &wide, trips(0, block), &mut |frame, i, wide| {
-            let mut results = Vec::new();
-            for copy in 0..unroll {
-                let part = wide[copy * count..(copy + 1) * count].to_vec();
-                let at = frame.b.ins().iadd_imm_s(i, copy as i64 * lanes);
-                results.extend(frame.lane_element(axis, at, Width::Vector, work, part));
-            }
-            results
-        });
-        let mut narrow: Vec<Value> = Vec::new();
-        for place in 0..count {
-            let copies: Vec<Value> = (0..unroll).map(|copy| wide[copy * count + place]).collect();
-            narrow.push(self.tree(work.reductions[place], copies));
-        }
-        if unroll > 1 {
-            narrow =
-                self.counted(blocks, vectors, lanes, &narrow, trips(block, lanes), &mut |frame, i, part| {
-                    frame.lane_element(axis, i, Width::Vector, work, part.to_vec())
-                });
-        }
-        let mut totals = totals;
-        for (place, &reduction) in work.reductions.iter().enumerate() {
-            let across = self.across_lanes(reduction, narrow[place]);
-            totals[place] = self.tree(reduction, vec![totals[place], across]);
-        }
-        let tail = known.map(|n| n % lanes as u64);
-        self.counted(vectors, end, 1, &totals, tail, &mut |frame, i, part| {
-            frame.lane_element(axis, i, Width::Scalar, work, part.to_vec())
-        })
-    }
-
-    fn lane_element(
-        &mut self,
-        axis: usize,
-        index: Value,
-        width: Width,
-        work: &PhaseWork,
-        totals: Vec<Value>,
-    ) -> Vec<Value> {
-        self.enter(axis, index, width);
-        let result = self.element(work, totals);
-        self.leave(axis);
-        result
-    }
-
     /// One element (or vector) of the row: kept values, stores and reductions of a phase.
-    fn element(&mut self, work: &PhaseWork, totals: Vec<Value>) -> Vec<Value> {
+    pub(super) fn element(&mut self, work: &PhaseWork, totals: Vec<Value>) -> Vec<Value> {
         self.element.fill(None);
         for &reg in &work.kept {
             let value = self.register(reg, self.width_of(reg));
@@ -385,8 +342,14 @@ impl<'a, 'b> Frame<'a, 'b> {
             self.b.ins().store(MemFlagsData::new().with_notrap(), value, address, 0);
         }
         let mut results = Vec::with_capacity(totals.len());
-        for (&reduction, total) in work.reductions.iter().zip(totals) {
-            results.push(self.accumulate_register(reduction, total));
+        let reductions = work
+            .reductions
+            .iter()
+            .map(|&r| (self.kernel.reduction_combine(r), self.kernel.reductions[r].input));
+        let sums = work.sums.iter().map(|&s| (self.accumulation(s), self.kernel.stores[s].value));
+        let wanted: Vec<(Combine, Reg)> = reductions.chain(sums).collect();
+        for ((how, input), total) in wanted.iter().zip(totals) {
+            results.push(self.accumulate_register(how, *input, total));
         }
         for &store in &work.stores {
             self.effect(store);

@@ -12,6 +12,7 @@
 
 mod frame;
 mod inst;
+mod lane_loop;
 mod lanes;
 mod loops;
 mod stream;

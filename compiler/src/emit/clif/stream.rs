@@ -29,7 +29,9 @@ pub(super) fn allows(kernel: &Kernel, schedule: &Schedule, volatile: &[bool], pl
 fn in_lines(kernel: &Kernel, access: &Access, axis: usize) -> bool {
     let whole = |stride: Stride| stride.scale % LINE_ELEMENTS as i64 == 0;
     let others = (0..kernel.space.len()).filter(|&other| other != axis);
-    access.strides[axis] != Stride::ZERO
+    // the last vector of other rows begins anywhere
+    let full = kernel.space[axis].known().is_none_or(|n| n.is_multiple_of(LINE_ELEMENTS));
+    full && access.strides[axis] != Stride::ZERO
         && others.map(|other| access.strides[other]).all(whole)
         && whole(access.offset)
 }

@@ -3,7 +3,12 @@
 //! Composites become their stable kernel form (or their decomposition), calls and custom
 //! forwards their bodies; stopped gradients disappear; a flipped batch axis, which no constant
 //! offset reaches, is gathered. The result holds leaves, pointwise ops,
-//! reductions, movement, products and indexed access only.
+//! reductions, movement, products and indexed access only. Two passes prepare it for fusion:
+//! picked elements come before what is computed from them, and axes that a reduction wants
+//! split are split everywhere.
+
+mod pick;
+mod split;
 
 use crate::grad::inline;
 use evenkeel_ir::{Axes, DType, Graph, GraphBuilder, Op, Shape, Value};
@@ -15,7 +20,7 @@ pub fn expand(graph: &Graph) -> Graph {
     let map = expand_into(&mut b, graph, &inputs);
     let value = |v: &Value| map[v.node.0 as usize][v.result as usize];
     let outputs: Vec<_> = graph.outputs().iter().map(|(name, v)| (name.clone(), value(v))).collect();
-    b.finish(outputs)
+    split::split(pick::pick(b.finish(outputs)))
 }
 
 fn expand_into(b: &mut GraphBuilder, graph: &Graph, inputs: &[Value]) -> Vec<Vec<Value>> {
