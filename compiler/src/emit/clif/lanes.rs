@@ -115,7 +115,7 @@ impl Frame<'_, '_> {
     pub(super) fn accumulate_register(&mut self, how: &Combine, input: Reg, total: Value) -> Value {
         let vector = self.b.func.dfg.value_type(total).is_vector();
         let width = if vector { Width::Vector } else { Width::Scalar };
-        self.combine_register(&how, total, input, width)
+        self.combine_register(how, total, input, width)
     }
 
     /// Combines a partial result with a register; adds a product in one step.

@@ -5,7 +5,7 @@
 //! `begin..end` are computed. Code is a leaf, with no relocations.
 //!
 //! Stores that may go past the caches are marked by their type: `F64X2`, which nothing else here
-//! has ([`stream`]).
+//! has.
 //!
 //! Vectors are 16 bytes wide in Cranelift's eyes; only addresses and trip counts know
 //! `vector_bytes`, so that wider vectors need no other lowering.
