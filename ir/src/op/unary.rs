@@ -374,7 +374,7 @@ table! {
             definition: Some(|b, x| { let s = b.softplus(x); let t = b.tanh(s); b.mul(x, t) }),
             emit: math::mish,
             domain: (-20.0, 20.0),
-            ulps: 6.0,
+            ulps: 8.0,
             promised: (-87.0, f64::INFINITY),
             range: (-0.309, f64::INFINITY),
             ..FLOAT
@@ -425,7 +425,7 @@ table! {
             derivative: Rule(|b, x, y| { let zero = b.number(x, 0.0); let one = b.number(x, 1.0); let low = b.min(y, zero); b.add(low, one) }),
             definition: Some(|b, x| elu_like(b, x, 1.0, 1.0)),
             emit: |k, x| emit_elu(k, x, 1.0, 1.0),
-            ulps: 4.0,
+            ulps: 2.0,
             range: (-1.0, f64::INFINITY),
             ..FLOAT
         },
@@ -443,7 +443,7 @@ table! {
             }),
             definition: Some(|b, x| elu_like(b, x, SELU_SCALE, SELU_ALPHA)),
             emit: |k, x| emit_elu(k, x, SELU_SCALE, SELU_ALPHA),
-            ulps: 8.0,
+            ulps: 3.0,
             range: (-1.7581, f64::INFINITY),
             ..FLOAT
         },
