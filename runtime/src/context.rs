@@ -4,7 +4,7 @@ use crate::cache;
 use crate::error::RuntimeError;
 use crate::tensor::Tensor;
 use evenkeel_ir::DType;
-use evenkeel_ir::program::{BufferId, Launch, Packing, Program, Step};
+use evenkeel_ir::program::{BufferId, Launch, Packing, Program, Step, Storage};
 use memmap2::MmapMut;
 
 /// Memory of one running call.
@@ -79,12 +79,17 @@ fn pages(bytes: usize) -> Result<MmapMut, RuntimeError> {
     Ok(pages)
 }
 
-/// Does a kernel touch more memory than the last cache holds? Then what it stores is not there
-/// when it is read again.
+/// Does a kernel touch so much memory that storing past the caches is faster? For what a later
+/// step reads, more than the last cache holds; for results of the program, more than half of it,
+/// where making room costs more than it saves.
 fn streams(program: &Program, step: &Step, batch: u64) -> bool {
     let Step::Kernel(launch) = step else { return false };
-    let bytes = |buffer: &BufferId| program.buffers[buffer.0 as usize].bytes(batch);
-    launch.buffers.iter().map(bytes).fold(0, u64::saturating_add) > cache::last_level()
+    let Some(streaming) = &program.codes[launch.code as usize].streaming else { return false };
+    let buffer = |id: BufferId| &program.buffers[id.0 as usize];
+    let leaves = |arg: &u32| matches!(buffer(launch.buffers[*arg as usize]).storage, Storage::Output(_));
+    let bytes = launch.buffers.iter().map(|&id| buffer(id).bytes(batch)).fold(0, u64::saturating_add);
+    let shares = if streaming.args.iter().all(leaves) { 2 } else { 1 };
+    bytes > cache::last_level() / shares
 }
 
 /// The argument block of a step's kernel, with addresses still to be filled in.
