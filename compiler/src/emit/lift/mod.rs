@@ -2,7 +2,7 @@
 //!
 //! Cranelift's x64 vectors are 16 bytes wide. Kernels are emitted with the strides and trip
 //! counts of wider vectors, and here every lane-wise instruction of the machine code becomes its
-//! wide twin ([`table`]); the stack frame grows by the same factor, so that spill slots hold whole
+//! wide twin (`table.rs`); the stack frame grows by the same factor, so that spill slots hold whole
 //! vectors. Scalar instructions stay. What is not known is [`Refused`]; then the kernel is
 //! emitted again for narrower vectors. Start at [`lift`].
 //!
