@@ -10,7 +10,7 @@ use crate::error::RuntimeError;
 use crate::gang::Gang;
 use crate::gemm::{self, Raw};
 use crate::tensor::Tensor;
-use evenkeel_ir::program::{Buffer, BufferId, Code, Launch, Matrix, Product, Program, Step, Storage};
+use evenkeel_ir::program::{Buffer, BufferId, Launch, Matrix, Product, Program, Step, Storage};
 use evenkeel_ir::{DType, EvalError, Reduce, TensorType, can_allocate};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -58,10 +58,10 @@ impl Executable {
             return Err(RuntimeError::Machine { needed: "x86-64 with SSE4.1, or 64-bit Arm" });
         }
         let threads = Gang::checked("threads", threads)?;
-        let streaming = |code: &Code| code.streaming.as_ref().map(|s| s.bytes.clone()).unwrap_or_default();
-        let streaming: Vec<Vec<u8>> = program.codes.iter().map(streaming).collect();
         let ordinary = program.codes.iter().map(|code| &code.bytes[..]);
-        let code = CodeMap::load(ordinary.chain(streaming.iter().map(|bytes| &bytes[..])))?;
+        let streaming =
+            program.codes.iter().map(|code| code.streaming.as_ref().map_or(&[][..], |s| &s.bytes[..]));
+        let code = CodeMap::load(ordinary.chain(streaming))?;
         let mut updated_by = vec![None; program.outputs.len()];
         for &(output, input) in &program.updates {
             updated_by[output as usize] = Some(input);

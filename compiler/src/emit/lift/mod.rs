@@ -15,11 +15,11 @@
 
 mod encode;
 mod masks;
+mod registers;
 #[rustfmt::skip]
 mod table;
 #[cfg(test)]
 mod tests;
-mod tidy;
 
 use encode::Pool;
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, MemoryOperand, Mnemonic, OpKind, Register};
@@ -70,7 +70,7 @@ pub fn lift(code: &[u8], width: Width) -> Result<Lifted, Refused> {
         }
     }
     let Lifter { out, pool, .. } = lifter;
-    let mut out = if width == Width::Bits512 { tidy::tidy(out, &targets) } else { out };
+    let mut out = if width == Width::Bits512 { registers::more(out, &targets) } else { out };
     let streaming = streaming(&out).map(|streaming| encode::encode(&streaming, &pool)).transpose()?;
     out.iter_mut()
         .filter_map(|i| Some((table::marked(i.code())?, i)))
@@ -80,15 +80,18 @@ pub fn lift(code: &[u8], width: Width) -> Result<Lifted, Refused> {
 
 /// The function with marked stores past the caches, and a fence behind them all.
 fn streaming(code: &[Instruction]) -> Option<Vec<Instruction>> {
+    if !code.iter().any(|i| table::marked(i.code()).is_some()) {
+        return None;
+    }
     let mut code = code.to_vec();
     let marked = code.iter_mut().filter_map(|i| Some((table::marked(i.code())?, i)));
-    let count = marked.map(|(codes, i)| i.set_code(codes.1)).count();
+    marked.for_each(|(codes, i)| i.set_code(codes.1));
     let end = code.iter().position(|i| i.code() == Code::VEX_Vzeroupper)?;
     let mut fence = Instruction::with(Code::Sfence);
     fence.set_ip(code[end].ip());
     code[end].set_ip(0);
     code.insert(end, fence);
-    (count > 0).then_some(code)
+    Some(code)
 }
 
 /// The instructions of a function and the addresses that its branches go to.

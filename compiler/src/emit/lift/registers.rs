@@ -1,7 +1,7 @@
 //! Lifted code at 512 bits, made better by what only that width has: 16 more registers.
 //!
 //! Spill slots that hold whole vectors become registers, copies are forwarded to where they are
-//! read, and copies that nobody reads are dropped. Start at [`tidy`].
+//! read, and copies that nobody reads are dropped. Start at [`more`].
 
 use super::table::is_multiply_add;
 use iced_x86::{Code, FlowControl, Instruction, OpKind, Register};
@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
 /// Registers that 128-bit code does not have.
-const MORE: std::ops::Range<u32> = 16..32;
+const MORE: Range<u32> = 16..32;
 
-/// The same function with fewer moves.
-pub(super) fn tidy(mut code: Vec<Instruction>, targets: &HashSet<u64>) -> Vec<Instruction> {
+/// The same function with more registers and fewer moves.
+pub(super) fn more(mut code: Vec<Instruction>, targets: &HashSet<u64>) -> Vec<Instruction> {
     promote_slots(&mut code);
     let blocks = blocks(&code, targets);
     blocks.iter().for_each(|block| forward_copies(&mut code[block.clone()]));
