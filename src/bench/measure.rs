@@ -210,23 +210,21 @@ impl<'a> Runner<'a> {
     fn steps(&self, report: &Report, batch: u64) -> Vec<StepTime> {
         let program: &Program = self.executable.program();
         let mut kernels = report.kernels.iter();
-        let mut kernel = |product: Option<&str>| {
-            let kernel = kernels.next().expect("a report has every kernel");
-            let name = match product {
-                Some(product) => format!("product {product} with {}", kernel.name),
-                None => format!("kernel {}", kernel.name),
+        let mut named = |step: &Step| {
+            let own: Vec<_> = kernels.by_ref().take(step.launches().count()).collect();
+            let bytes = own.iter().map(|kernel| kernel.bytes.at(batch)).sum();
+            let around = own.iter().map(|kernel| &kernel.name[..]).collect::<Vec<_>>().join(", ");
+            let name = match step {
+                Step::Kernels(_) => format!("kernel {around}"),
+                Step::Product(panels) if own.is_empty() => format!("product {}", panels.product.name),
+                Step::Product(panels) => format!("product {} with {around}", panels.product.name),
+                Step::Combine(_) => "combine".into(),
+                Step::Copy { .. } => "copy".into(),
+                Step::Zero { .. } => "fill".into(),
             };
-            (name, kernel.bytes.at(batch))
+            StepTime { name, micros: f64::INFINITY, bytes }
         };
-        let named = program.steps.iter().map(|step| match step {
-            Step::Kernel(_) => kernel(None),
-            Step::Product { product, epilogue: Some(_) } => kernel(Some(&product.name)),
-            Step::Product { product, epilogue: None } => (format!("product {}", product.name), 0),
-            Step::Combine { .. } => ("combine".into(), 0),
-            Step::Copy { .. } => ("copy".into(), 0),
-            Step::Zero { .. } => ("fill".into(), 0),
-        });
-        named.map(|(name, bytes)| StepTime { name, micros: f64::INFINITY, bytes }).collect()
+        program.steps.iter().map(&mut named).collect()
     }
 
     /// Runs once and keeps the shorter times.
