@@ -3,6 +3,7 @@
 //! A kernel before a product makes the rows of its left operand, one behind it takes the rows of
 //! its result: what they exchange with the product stays in cache.
 
+use crate::cache;
 use crate::context::{Attached, Call, Context};
 use crate::executable::Executable;
 use crate::gemm::{self, Raw};
@@ -11,8 +12,6 @@ use std::ops::Range;
 
 /// Multiplications below which a second thread does not pay.
 const SMALL_PRODUCT: u64 = 1 << 17;
-/// Bytes of a panel that stay in cache between a product and its kernels.
-const PANEL_BYTES: u64 = 1 << 18;
 /// Rows of a panel are a multiple of this where no kernel follows.
 const ROWS: u64 = 8;
 
@@ -25,6 +24,12 @@ struct Cut {
     /// Chunks of the kernel that follows, and how many of them are a panel.
     chunks: u64,
     together: u64,
+}
+
+/// Bytes of a panel that stay in cache between a product and its kernels. They are many, because
+/// every panel arranges the right operand anew.
+fn panel_bytes(threads: u64) -> u64 {
+    (cache::last_level() / (4 * threads)).max(1)
 }
 
 /// Rows of one matrix of a product, and the chunks of the kernel that follows.
@@ -40,7 +45,7 @@ impl Cut {
         let rows = product.rows.at(batch);
         let busy = threads.min(rows.div_ceil(2 * ROWS)).min(enough(product, batch)).max(1);
         let operand = rows * product.inner.at(batch) * product.dtype.size() as u64;
-        let count = if prologue { busy.max(operand / PANEL_BYTES) } else { busy };
+        let count = if prologue { busy.max(operand / panel_bytes(threads)) } else { busy };
         let size = rows.div_ceil(count).next_multiple_of(ROWS);
         Cut { matrices: product.batch.at(batch), rows, size, chunks: 0, together: 0 }
     }
@@ -50,7 +55,7 @@ impl Cut {
     fn chunks(product: &Product, (_, call): Attached<'_>, threads: u64, batch: u64) -> Cut {
         let (rows, chunks) = (product.rows.at(batch), call.chunks());
         let bytes = rows * product.columns.at(batch) * product.dtype.size() as u64;
-        let fitting = PANEL_BYTES / (bytes / chunks.max(1)).max(1);
+        let fitting = panel_bytes(threads) / (bytes / chunks.max(1)).max(1);
         let together = fitting.min(chunks / (2 * threads)).max(1);
         let size = (together * call.size()).div_ceil(ratio(call.rows(), rows));
         Cut { matrices: 1, rows, size, chunks, together }
