@@ -1,11 +1,14 @@
 //! What runs together: kernels on the panels of products, and kernels in one launch.
 
-use crate::oracle::{check, numbers};
+use crate::oracle::{check, numbers, with_gradients};
 use evenkeel::bench::models::{digits_like, mlp_step};
 use evenkeel::host::host_target;
-use evenkeel_compiler::{Options, compile};
+use evenkeel_compiler::{Compiled, Options, compile};
+use evenkeel_ir::op::RandomKind;
+use evenkeel_ir::program::{Buffer, Program, Storage};
+use evenkeel_ir::random::threefry;
 use evenkeel_ir::{
-    Attrs, Axes, Composite, DType, EpsKind, Extent, Graph, GraphBuilder, Op, Shape, TensorType, Value,
+    Attrs, Axes, Binary, Composite, DType, EpsKind, Extent, Graph, GraphBuilder, Op, Shape, TensorType, Value,
 };
 use evenkeel_runtime::Tensor;
 
@@ -101,6 +104,64 @@ fn a_norm_of_parts_of_rows_runs_before_panels() {
         let h = b.reshape(h, &ty(&[Extent::BATCH, 24.into()]).shape);
         vec![product(b, h, w, 0)]
     });
+}
+
+/// The mask is made from its counter in the backward again: no buffer holds it.
+#[test]
+fn masks_are_made_again_in_the_backward() {
+    let drop_then_multiply = graph(|b, [x, _, _, w]| {
+        let seed = b.input("seed", TensorType::new(DType::I64, Shape::default()));
+        let (x, stream) = (b.relu(x), 3);
+        let kind = RandomKind::Uniform;
+        let random = b.op(Op::Random { kind, stream, ty: b.ty(x).clone() }, &[seed]);
+        let limit = b.number(random, 0.2);
+        let kept = b.binary(Binary::Ge, random, limit);
+        let zero = b.number(x, 0.0);
+        let y = b.select(kept, x, zero);
+        let y = product(b, y, w, 0);
+        let squares = b.mul(y, y);
+        vec![b.sum(squares, Axes::new([0, 1]))]
+    });
+    let both = with_gradients(&drop_then_multiply, 1);
+    let Compiled { program, report } = compile(&both, &host_target(2), &Options::default()).unwrap();
+    let readers = report.kernels.iter().filter(|kernel| kernel.listing.contains("seed"));
+    assert_eq!(readers.count(), 2, "{report}");
+    assert!(program.buffers.iter().all(|buffer| buffer.dtype != DType::Bool), "{report}");
+}
+
+/// Buffers that are alive together share no byte; large ones begin at pages.
+#[test]
+fn the_arena_is_packed() {
+    for seed in 0..50 {
+        let word = |i: usize, below: u32| threefry([seed, 1], [i as u32, 0])[0] % below;
+        let buffer = |i: usize| {
+            let (first, length) = (word(3 * i, 30), word(3 * i + 1, 10));
+            Buffer {
+                name: format!("b{i}"),
+                dtype: DType::F32,
+                elements: Extent::fixed(u64::from(word(3 * i + 2, 1 << (4 + i % 14)))),
+                storage: Storage::Arena { first, last: first + length },
+            }
+        };
+        let program = Program { buffers: (0..60).map(buffer).collect(), ..Program::default() };
+        let packing = program.pack(1);
+        let spans: Vec<_> = program
+            .buffers
+            .iter()
+            .zip(&packing.offsets)
+            .map(|(buffer, &start)| {
+                let Storage::Arena { first, last } = buffer.storage else { unreachable!("all of the arena") };
+                (start, start + buffer.bytes(1) as usize, first, last)
+            })
+            .collect();
+        for (i, a) in spans.iter().enumerate() {
+            assert!(a.1 <= packing.bytes && a.0 % 64 == 0 && (a.1 - a.0 < 65536 || a.0 % 4096 == 0), "{a:?}");
+            for b in &spans[..i] {
+                let (bytes, life) = (a.0 < b.1 && b.0 < a.1, a.2 <= b.3 && b.2 <= a.3);
+                assert!(!(bytes && life), "{a:?} and {b:?}");
+            }
+        }
+    }
 }
 
 /// All updates of a training step are one launch of a few different kernels.

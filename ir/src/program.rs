@@ -284,7 +284,16 @@ pub struct Packing {
     pub bytes: usize,
 }
 
-const ALIGNMENT: usize = 64;
+const CACHE_LINE: usize = 64;
+const PAGE: usize = 4096;
+/// Bytes of a buffer that begins at a page.
+const LARGE: usize = 16 * PAGE;
+
+/// Large buffers begin at the same place in a page: where one lies a few lines behind another,
+/// modulo pages, loads of one wait for stores to the other that only seem to overlap.
+fn alignment(bytes: usize) -> usize {
+    if bytes >= LARGE { PAGE } else { CACHE_LINE }
+}
 
 impl Program {
     /// Places the arena's buffers for a batch size: largest first, each at the lowest offset
@@ -294,7 +303,8 @@ impl Program {
             Storage::Arena { first, last } => Some((first, last)),
             Storage::Input(_) | Storage::Output(_) => None,
         };
-        let bytes = |b: &Buffer| (b.elements.at(batch) as usize * b.dtype.size()).next_multiple_of(ALIGNMENT);
+        let bytes =
+            |b: &Buffer| (b.elements.at(batch) as usize * b.dtype.size()).next_multiple_of(CACHE_LINE);
         let mut order: Vec<usize> =
             (0..self.buffers.len()).filter(|&i| span(&self.buffers[i]).is_some()).collect();
         order.sort_by_key(|&i| (std::cmp::Reverse(bytes(&self.buffers[i])), i));
@@ -306,7 +316,7 @@ impl Program {
             for &(start, end, other) in &placed {
                 let alive_together = life.0 <= other.1 && other.0 <= life.1;
                 if alive_together && start < offset + size && offset < end {
-                    offset = end;
+                    offset = end.next_multiple_of(alignment(size));
                 }
             }
             let entry = (offset, offset + size, life);
