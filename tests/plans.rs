@@ -1,16 +1,18 @@
 //! What runs together: kernels on the panels of products, and kernels in one launch.
 
-use crate::oracle::{check, numbers, with_gradients};
+use crate::oracle::{check, numbers, widths, with_gradients};
 use evenkeel::bench::models::{digits_like, mlp_step};
 use evenkeel::host::host_target;
 use evenkeel_compiler::{Compiled, Options, compile};
+use evenkeel_ir::eval::eval;
 use evenkeel_ir::op::RandomKind;
 use evenkeel_ir::program::{Buffer, Program, Storage};
 use evenkeel_ir::random::threefry;
 use evenkeel_ir::{
-    Attrs, Axes, Binary, Composite, DType, EpsKind, Extent, Graph, GraphBuilder, Op, Shape, TensorType, Value,
+    Attrs, Axes, Binary, Composite, DType, EpsKind, Extent, Graph, GraphBuilder, Op, Shape, TensorType,
+    Value, parse,
 };
-use evenkeel_runtime::Tensor;
+use evenkeel_runtime::{Argument, Executable, Tensor};
 
 fn ty(extents: &[Extent]) -> TensorType {
     TensorType::new(DType::F32, Shape(extents.iter().copied().collect()))
@@ -127,6 +129,68 @@ fn masks_are_made_again_in_the_backward() {
     let readers = report.kernels.iter().filter(|kernel| kernel.listing.contains("seed"));
     assert_eq!(readers.count(), 2, "{report}");
     assert!(program.buffers.iter().all(|buffer| buffer.dtype != DType::Bool), "{report}");
+}
+
+/// Runs a graph whose outputs overwrite its inputs, first over first, and compares with the
+/// interpreter.
+#[track_caller]
+fn updated(text: &str, updates: usize) {
+    let graph = parse(text, "updates.ek").unwrap_or_else(|error| panic!("{error}"));
+    let inputs = evenkeel::bench::inputs(&graph, 37);
+    let want = eval(&graph, &inputs.iter().map(Tensor::to_literal).collect::<Vec<_>>()).unwrap();
+    for target in widths() {
+        let options = Options { updates: (0..updates).map(|i| (i, i)).collect(), ..Options::default() };
+        let compiled = compile(&graph, &target, &options).unwrap();
+        let executable = Executable::load(compiled.program, 2).unwrap();
+        let mut inputs = inputs.clone();
+        let (over, read) = inputs.split_at_mut(updates);
+        let mut arguments: Vec<Argument<'_>> =
+            over.iter_mut().map(Argument::InOut).chain(read.iter().map(Argument::In)).collect();
+        let mut fresh = Vec::new();
+        executable.run(&mut arguments, &mut fresh).unwrap();
+        drop(arguments);
+        for (k, (got, want)) in over.iter().chain(&fresh).zip(&want).enumerate() {
+            let pairs = got.to_f64s().into_iter().zip(want.to_floats());
+            for (i, (got, want)) in pairs.enumerate() {
+                assert!(
+                    (got - want).abs() < 1e-5 * (1.0 + want.abs()),
+                    "{text}\noutput {k}, element {i}: got {got}, want {want}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn results_may_overwrite_what_others_read() {
+    let two = "a = input f32[N,24]\nb = input f32[N,24]\n";
+    for (body, updates) in [
+        ("return x=mul b 2, y=mul a 3", 2),
+        ("return x=mul b 2, y=add (mul a 3) b", 1),
+        ("return x=mul a 0.9, y=sub a (mean @1 a)", 1),
+        ("return x=mul b 0.9, y=sub a (mean @1 b)", 2),
+        ("return x=add b 1, y=sub a (mean @1 a)", 1),
+        ("return x=add b 1, y=sum @0 (mul a b)", 1),
+        ("m = mean @1 a\nreturn x=sub a m, y=div b m", 2),
+    ] {
+        updated(&format!("{two}{body}"), updates);
+        updated(&format!("{two}{body}").replace("24", "21"), updates);
+    }
+}
+
+/// A value that dies where another is made: whatever the order of stores, both are right.
+#[test]
+fn intermediate_results_go_over_operands_that_die() {
+    let text = "x = input f32[N,32]\nw = input f32[32,32]\nv = input f32[32,32]\n\
+                h = dot @1 @0 x w\na = mul x 2\nb = add (mul h 3) 1\n\
+                return y=dot @1 @0 a v, z=dot @1 @0 b v, s=sum @0 (mul h x)";
+    let graph = parse(text, "reuse.ek").unwrap();
+    let program = compile(&graph, &host_target(2), &Options::default()).unwrap().program;
+    let arena = |buffer: &&Buffer| matches!(buffer.storage, Storage::Arena { .. });
+    let large = program.buffers.iter().filter(arena).filter(|b| b.elements.at(1 << 20) > 1 << 20);
+    assert_eq!(large.count(), 2, "{:?}", program.buffers);
+    check(&graph, &evenkeel::bench::inputs(&graph, 37), 2e-5);
+    check(&graph, &evenkeel::bench::inputs(&graph, 1000), 2e-5);
 }
 
 /// Buffers that are alive together share no byte; large ones begin at pages.

@@ -245,6 +245,26 @@ impl Step {
         };
         own.into_iter().chain(self.launches().flat_map(|launch| launch.buffers.iter().copied())).collect()
     }
+
+    /// As [`buffers`](Step::buffers), to be changed.
+    pub fn buffers_mut(&mut self) -> Vec<&mut BufferId> {
+        fn of_launch(launch: &mut Launch) -> impl Iterator<Item = &mut BufferId> {
+            launch.buffers.iter_mut()
+        }
+        match self {
+            Step::Kernels(launches) => launches.iter_mut().flat_map(of_launch).collect(),
+            Step::Product(panels) => {
+                let Panels { prologue, product: Product { lhs, rhs, out, .. }, epilogue } = &mut **panels;
+                let around = prologue.iter_mut().chain(epilogue).flat_map(of_launch);
+                [&mut lhs.buffer, &mut rhs.buffer, &mut out.buffer].into_iter().chain(around).collect()
+            }
+            Step::Combine(parts) => {
+                parts.iter_mut().flat_map(|part| [&mut part.partials, &mut part.out]).collect()
+            }
+            Step::Copy { from, to } => vec![from, to],
+            Step::Zero { buffer } => vec![buffer],
+        }
+    }
 }
 
 /// A named input or output of a program.

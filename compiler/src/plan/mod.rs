@@ -9,6 +9,7 @@ mod concurrent;
 mod describe;
 mod order;
 mod panels;
+mod reuse;
 mod units;
 
 pub use units::{Unit, Work};
@@ -45,7 +46,7 @@ pub fn plan(graph: &Graph, fusion: &Fusion, updates: &[(usize, usize)]) -> Plan 
     let mut units = units::units(graph, fusion);
     let (order, in_place) = order::order(graph, &mut units, updates);
     let merged = panels::merge(&units, &order);
-    concurrent::join(buffers::assemble(graph, units, &merged, updates, &in_place))
+    reuse::reuse(concurrent::join(buffers::assemble(graph, units, &merged, updates, &in_place)))
 }
 
 /// Cuts a kernel into chunks: whole cache lines of rows, where rows are lanes.

@@ -4,7 +4,7 @@ use super::{Unit, Work};
 use crate::lower::Slot;
 use crate::lower::view::dense_base;
 use crate::order::Order;
-use evenkeel_ir::kernel::Role;
+use evenkeel_ir::kernel::{Kernel, Role, Store};
 use evenkeel_ir::{Graph, NodeId};
 use rustc_hash::FxHashMap as HashMap;
 use std::collections::BTreeSet;
@@ -76,7 +76,7 @@ impl InPlace<'_> {
     }
 }
 
-/// Does a kernel read `source` only where it writes `target`?
+/// Does a kernel read `source` only where it writes `target`, and never after that?
 fn element_wise(unit: &Unit, source: NodeId, target: NodeId) -> bool {
     let Work::Kernels(kernels) = &unit.work else { return false };
     kernels.iter().all(|lowered| {
@@ -90,12 +90,22 @@ fn element_wise(unit: &Unit, source: NodeId, target: NodeId) -> bool {
         let stores: Vec<_> =
             kernel.stores.iter().map(|s| &s.access).filter(|a| a.arg as usize == to).collect();
         debug_assert_eq!(kernel.args[to].role, Role::Output);
-        loads.into_iter().all(|load| {
-            stores.iter().all(|store| {
-                store.strides == load.strides && store.offset == load.offset && load.indirect.is_none()
+        written_last(kernel, to)
+            && loads.into_iter().all(|load| {
+                stores.iter().all(|store| {
+                    store.strides == load.strides && store.offset == load.offset && load.indirect.is_none()
+                })
             })
-        })
     })
+}
+
+/// Is an argument written in the last sweep over the row, or after it?
+fn written_last(kernel: &Kernel, arg: usize) -> bool {
+    let levels = kernel.levels();
+    let last = |store: &Store| {
+        !kernel.along_row(&levels, store) || levels.phase[store.value.0 as usize] + 1 == kernel.phases()
+    };
+    kernel.stores.iter().filter(|store| store.access.arg as usize == arg).all(last)
 }
 
 /// Topological order; of the units that are ready, the first in the list.

@@ -240,14 +240,17 @@ impl Kernel {
         levels
     }
 
+    /// Does a store happen once per element of the row?
+    pub fn along_row(&self, levels: &Levels, store: &Store) -> bool {
+        let mask = levels.dep[store.value.0 as usize] | Kernel::access_mask(&store.access);
+        mask & self.reduced_mask() != 0
+    }
+
     /// Number of passes over the reduced axes, at least one.
     pub fn phases(&self) -> u32 {
         let levels = self.levels();
-        let varies = |store: &&Store| {
-            levels.dep[store.value.0 as usize] & self.reduced_mask() != 0
-                || Kernel::access_mask(&store.access) & self.reduced_mask() != 0
-        };
-        let stores = self.stores.iter().filter(varies).map(|store| levels.phase[store.value.0 as usize] + 1);
+        let stores = self.stores.iter().filter(|store| self.along_row(&levels, store));
+        let stores = stores.map(|store| levels.phase[store.value.0 as usize] + 1);
         let reductions = self.reductions.iter().map(|r| levels.phase[r.input.0 as usize] + 1);
         stores.chain(reductions).max().unwrap_or(1)
     }

@@ -351,25 +351,36 @@ impl<'a, 'b> Frame<'a, 'b> {
         for ((how, input), total) in wanted.iter().zip(totals) {
             results.push(self.accumulate_register(how, *input, total));
         }
-        for &store in &work.stores {
-            self.effect(store);
-        }
+        self.effects(&work.stores);
         results
     }
 
     /// Stores that happen once per row.
     fn row_stores(&mut self) {
-        for store in 0..self.kernel.stores.len() {
-            if !self.along_row(store) {
-                self.effect(store);
+        let stores: Vec<usize> = (0..self.kernel.stores.len()).filter(|&s| !self.along_row(s)).collect();
+        self.effects(&stores);
+    }
+
+    /// Stores one after another. Where results lie over operands, all values come first: a store
+    /// may overwrite what the next one's value reads.
+    fn effects(&mut self, stores: &[usize]) {
+        if self.is_in_place() {
+            for &store in stores {
+                self.register(self.kernel.stores[store].value, self.store_width(store));
             }
         }
+        stores.iter().for_each(|&store| self.effect(store));
+    }
+
+    fn store_width(&self, store: usize) -> Width {
+        let strides = &self.kernel.stores[store].access.strides;
+        let moves = self.schedule.lane_axis.is_some_and(|axis| strides[axis] != Stride::ZERO);
+        if moves { self.width } else { Width::Scalar }
     }
 
     fn effect(&mut self, place: usize) {
         let store = self.kernel.stores[place].clone();
-        let moves = self.schedule.lane_axis.is_some_and(|axis| store.access.strides[axis] != Stride::ZERO);
-        let width = if moves { self.width } else { Width::Scalar };
+        let width = self.store_width(place);
         let pointer = self.store_pointer(place);
         let dtype = self.kernel.args[store.access.arg as usize].dtype;
         let address = self.address(pointer);
