@@ -1,11 +1,12 @@
 //! Machine code for this computer: the compiler and the runtime behind one value.
 
 use super::engine::Setup;
+use super::memo;
 use super::origin::Origin;
 use super::traced::tapped;
 use crate::error::Error;
 use crate::host::host_target;
-use evenkeel_compiler::{Options, Report, compile};
+use evenkeel_compiler::{Options, Report};
 use evenkeel_ir::Graph;
 use evenkeel_runtime::{Argument, Executable, Gang, Tensor};
 
@@ -28,7 +29,7 @@ impl Native {
         let (rules, float) = (setup.rules.clone(), setup.float);
         let options = Options { updates: updates.to_vec(), taps, rules, float, ..Options::default() };
         let threads = setup.threads.map_or_else(Gang::threads_from_env, Ok)?;
-        let mut compiled = compile(graph, &host_target(threads), &options)?;
+        let mut compiled = memo::compile(graph, &host_target(threads), &options)?;
         origin.complete(&mut compiled.report);
         let executable = Executable::load(compiled.program, threads)?;
         Ok(Native { executable, report: compiled.report, origin: origin.clone() })

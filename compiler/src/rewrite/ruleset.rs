@@ -108,6 +108,16 @@ impl Default for Rules {
     }
 }
 
+/// Sets are equal when their rows are; composites hold closures, so they equal their clones only.
+impl PartialEq for Rules {
+    fn eq(&self, other: &Rules) -> bool {
+        let same = |(a, b): (&UserComposite, &UserComposite)| a.is_clone_of(b);
+        self.iter().eq(other.iter())
+            && self.composites.len() == other.composites.len()
+            && self.composites.iter().zip(&other.composites).all(same)
+    }
+}
+
 impl fmt::Debug for Rules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter().map(|rule| rule.name)).finish()
