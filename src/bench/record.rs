@@ -5,7 +5,8 @@
 
 use super::ceilings::Ceilings;
 use super::machine::Machine;
-use super::measure::{Measurement, StepTime};
+use super::measure::Measurement;
+use super::steps::StepTime;
 use super::timing::Timing;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Schema of a [`Record`].
-const RECORD: &str = "evenkeel.bench.v1";
+const RECORD: &str = "evenkeel.bench.v2";
 /// Schema of a [`Profile`].
 const PROFILE: &str = "evenkeel.profile.v1";
 
@@ -58,8 +59,30 @@ pub enum Figures {
     Step {
         /// Samples in the batch.
         samples: usize,
-        /// From closure to loaded code, the first time and once more, in milliseconds.
-        compile_ms: [f64; 2],
+        /// From closure to loaded code with no program remembered, in milliseconds.
+        compile_ms: f64,
+        /// The same when the program is remembered, the shortest time.
+        recompile_ms: f64,
+        /// Times of the steps of the program, in order.
+        steps: Vec<StepTime>,
+    },
+    /// Compiling as the first thing of a process; the repetitions are processes.
+    Fresh {
+        /// From closure to loaded code, the median of all processes, in milliseconds.
+        compile_ms: f64,
+    },
+    /// A layer while another process runs it too, on as many threads: the row's times are medians.
+    Crowd {
+        /// The time that half of the calls keep when there is no other process, in microseconds.
+        quiet_p50_micros: f64,
+        /// The same of 99 of 100 calls.
+        quiet_p99_micros: f64,
+        /// The time that half of the calls keep beside the other process, in microseconds.
+        p50_micros: f64,
+        /// The same of 99 of 100 calls.
+        p99_micros: f64,
+        /// The longest call beside the other process, in microseconds.
+        longest_micros: f64,
     },
     /// Time of a call while several threads call: the row's times are medians.
     Latency {
@@ -93,8 +116,10 @@ pub struct LayerFigures {
     pub kernels: usize,
     /// Steps that combine partial sums.
     pub combines: usize,
-    /// From graph to loaded code, the first time and the shortest of three more, in milliseconds.
-    pub compile_ms: [f64; 2],
+    /// From graph to loaded code with no program remembered, in milliseconds.
+    pub compile_ms: f64,
+    /// The same when the program is remembered, the shortest of three times.
+    pub recompile_ms: f64,
     /// Times of stages of the first compilation, in milliseconds.
     pub stages_ms: BTreeMap<String, f64>,
     /// Times of the steps of the program, in order.
@@ -106,6 +131,14 @@ impl Row {
     pub(super) fn new(name: impl Into<String>, threads: usize, timing: Timing, figures: Figures) -> Row {
         let (name, micros) = (name.into(), timing.micros());
         Row { name, threads, micros, repetitions: timing.repetitions, figures }
+    }
+
+    /// Times of the steps of its program, where there are any.
+    pub fn steps(&self) -> &[StepTime] {
+        match &self.figures {
+            Figures::Layer(LayerFigures { steps, .. }) | Figures::Step { steps, .. } => steps,
+            Figures::Latency { .. } | Figures::Fresh { .. } | Figures::Crowd { .. } => &[],
+        }
     }
 
     /// A measured layer beside the ceilings of its machine.
@@ -127,7 +160,8 @@ impl Row {
             unfused_micros: m.unfused_micros,
             kernels: m.report.kernels.len(),
             combines: m.report.combines,
-            compile_ms: m.compile.map(millis),
+            compile_ms: millis(m.compile),
+            recompile_ms: millis(m.recompile),
             stages_ms,
             steps: m.steps.clone(),
         };

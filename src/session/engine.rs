@@ -11,8 +11,9 @@ use crate::error::Error;
 use evenkeel_compiler::rewrite::Rules;
 use evenkeel_compiler::rewrite::rule::Tier;
 use evenkeel_ir::eval::{check_memory, eval_at};
-use evenkeel_ir::{EvalError, Graph, Literal, TensorType, bind_batch};
+use evenkeel_ir::{EvalError, Graph, Literal, Program, TensorType, bind_batch};
 use evenkeel_runtime::{Argument, Tensor};
+use std::time::Duration;
 
 /// How to compile.
 #[derive(Clone, Debug, Default)]
@@ -106,12 +107,25 @@ impl Engine {
         }
     }
 
+    /// The compiled program; nothing for the interpreter.
+    pub(crate) fn program(&self) -> Option<&Program> {
+        match self {
+            Engine::Interp(_) => None,
+            Engine::Cpu(native) => Some(native.program()),
+        }
+    }
+
     /// Runs on arguments in input order. Outputs that replace inputs are written into them; the
-    /// others go to `outputs`, in order.
-    pub(crate) fn run(&self, arguments: &mut [Argument<'_>], outputs: &mut Vec<Tensor>) -> Result<(), Error> {
+    /// others go to `outputs`, in order. `times` gets the time of every step of the program.
+    pub(crate) fn run(
+        &self,
+        arguments: &mut [Argument<'_>],
+        outputs: &mut Vec<Tensor>,
+        times: Option<&mut Vec<Duration>>,
+    ) -> Result<(), Error> {
         match self {
             Engine::Interp(interp) => interp.run(arguments, outputs),
-            Engine::Cpu(native) => native.run(arguments, outputs),
+            Engine::Cpu(native) => native.run(arguments, outputs, times),
         }
     }
 }

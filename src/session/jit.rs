@@ -185,7 +185,7 @@ impl<M: Parameters, L: Tree<Leaf = usize>> Jit<M, L> {
             let own = all.len();
             arguments.visit(&mut |tensor| all.push(Argument::In(tensor)));
             check_count(&self.graph, own, 0, all.len())?;
-            self.engine.run(&mut all, &mut outputs)?;
+            self.engine.run(&mut all, &mut outputs, None)?;
         }
         let mut outputs: Vec<Option<Tensor>> = outputs.into_iter().map(Some).collect();
         let mut take = |place: usize| outputs[place].take().expect("each result is used once");

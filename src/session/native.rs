@@ -7,8 +7,9 @@ use super::traced::tapped;
 use crate::error::Error;
 use crate::host::host_target;
 use evenkeel_compiler::{Options, Report};
-use evenkeel_ir::Graph;
+use evenkeel_ir::{Graph, Program};
 use evenkeel_runtime::{Argument, Executable, Gang, Tensor};
+use std::time::Duration;
 
 /// A graph as machine code.
 pub(crate) struct Native {
@@ -39,8 +40,20 @@ impl Native {
         &self.report
     }
 
-    pub(crate) fn run(&self, arguments: &mut [Argument<'_>], outputs: &mut Vec<Tensor>) -> Result<(), Error> {
-        Ok(self.executable.run(arguments, outputs)?)
+    pub(crate) fn run(
+        &self,
+        arguments: &mut [Argument<'_>],
+        outputs: &mut Vec<Tensor>,
+        times: Option<&mut Vec<Duration>>,
+    ) -> Result<(), Error> {
+        Ok(match times {
+            None => self.executable.run(arguments, outputs)?,
+            Some(times) => self.executable.run_timed(arguments, outputs, times)?,
+        })
+    }
+
+    pub(crate) fn program(&self) -> &Program {
+        self.executable.program()
     }
 
     /// What the compiler made of the graph, region by region.

@@ -3,6 +3,7 @@
 mod chart;
 mod page;
 mod print;
+mod process;
 mod rewrite;
 mod select;
 
@@ -42,7 +43,7 @@ pub(super) struct Args {
     /// Milliseconds per measurement
     #[arg(long, default_value_t = 300)]
     time: u64,
-    /// Print the times of compile stages and of every step of every program
+    /// Print the times of compile stages of layers, and of every step of every program
     #[arg(long)]
     steps: bool,
     /// Write the figures to this file, as JSON
@@ -61,10 +62,16 @@ pub(super) struct Args {
     /// compiler does not read it
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
+    /// What to do in a process that another one has started
+    #[arg(long, hide = true)]
+    process: Option<String>,
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let budget = Duration::from_millis(args.time);
+    if let Some(what) = &args.process {
+        return process::answer(what, args.threads.unwrap_or(1), budget, out);
+    }
     if args.what == ["rewrite"] {
         return run_rewrite(args, budget, out);
     }
@@ -151,6 +158,8 @@ fn measured(args: &Args, budget: Duration) -> Result<Record, Failure> {
                     Row::of_layer(&measure(case, Setting { threads, budget })?, &profile.ceilings)
                 }
                 Job::Workload(workload) => workload.measure(threads, budget)?,
+                Job::Fresh(fresh) => process::compile_fresh(fresh, threads)?,
+                Job::Crowd => process::crowded(threads, budget)?,
             });
             bar.inc(1);
         }
