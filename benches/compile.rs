@@ -9,6 +9,7 @@
 mod mlp;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use evenkeel::bench::Costs;
 use evenkeel::bench::models::{self, Gpt};
 use evenkeel::host::host_target;
 use evenkeel::prelude::*;
@@ -100,7 +101,8 @@ fn depth(c: &mut Criterion) {
                 b.iter_custom(|count| {
                     let time = |_| {
                         forget_programs();
-                        let step = models::gpt_step(model.clone(), &batch, 1).expect("it compiles");
+                        let step = models::gpt_step(model.clone(), &batch, 1, &Costs::REFERENCE)
+                            .expect("it compiles");
                         let report = step.report().expect("it is compiled");
                         let own = report.stages.iter().filter(|(name, _)| *name == stage);
                         own.map(|(_, time)| *time).sum::<Duration>()

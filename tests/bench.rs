@@ -1,7 +1,7 @@
 //! The tool that measures: its layers, and its figures of what is known.
 
 use crate::cli::{Folder, norm};
-use evenkeel::bench::{self, Kind, inputs, layers, models, shapes_of};
+use evenkeel::bench::{self, Costs, Kind, inputs, layers, models, shapes_of};
 use evenkeel::host::host_target;
 use evenkeel::prelude::*;
 use evenkeel::session::{float_inputs, vjp_graph};
@@ -185,12 +185,15 @@ fn other_processes_compile_and_compete() {
 #[test]
 fn the_models_learn() {
     let batch = models::sequences();
-    let mut step = models::gpt_step(models::Gpt::new(&mut Rng::seed(0), models::LAYERS), &batch, 2).unwrap();
+    let mut step =
+        models::gpt_step(models::Gpt::new(&mut Rng::seed(0), models::LAYERS), &batch, 2, &Costs::REFERENCE)
+            .unwrap();
     let losses = [(); 3].map(|()| step.run(&batch).unwrap().loss().unwrap());
     // it knows nothing yet: about the logarithm of 96 characters
     assert!((4.0..6.5).contains(&losses[0]) && losses[2] < losses[0], "{losses:?}");
     let batch = models::digits_like(64);
-    let mut step = models::mlp_step(models::Mlp::new(&mut Rng::seed(0)), &batch, 1).unwrap();
+    let mut step =
+        models::mlp_step(models::Mlp::new(&mut Rng::seed(0)), &batch, 1, &Costs::REFERENCE).unwrap();
     let losses = [(); 20].map(|()| step.run(&batch).unwrap().loss().unwrap());
     assert!(losses[19] < losses[0] / 2.0, "{losses:?}");
 }
@@ -214,6 +217,22 @@ fn a_calibration_is_a_profile() {
     let text = folder.run("bench norm.ek --profile own.json --threads 1 --time 0 --json run.json");
     assert!(text.ends_with("exit code 0\n"), "{text}");
     assert_eq!(json(&folder, "run.json")["ceilings"], own["ceilings"]);
+}
+
+#[test]
+fn the_compiler_reads_what_a_profile_says() {
+    let folder = folder("bench-costs");
+    folder.file(
+        "recip.ek",
+        "x = input f32[N,64]\na = input f32[64]\nb = input f32[64]\nreturn y=div x (mul a b)",
+    );
+    let free = PROFILE.replace("\"fork_join_micros\": 1.0", "\"fork_join_micros\": 0.0");
+    folder.file("free.json", free.replace("\"call_overhead_micros\": 0.1", "\"call_overhead_micros\": 0.0"));
+    folder.file("dear.json", PROFILE.replace("\"fork_join_micros\": 1.0", "\"fork_join_micros\": 1e6"));
+    let rewritten = |profile: &str| folder.run(&format!("explain recip.ek --grad --after rewrite {profile}"));
+    let text = |text: String| text.split_once('\n').map(|(_, rest)| rest.to_string());
+    let [free, dear] = ["--profile free.json", "--profile dear.json"].map(|p| text(rewritten(p)));
+    assert!(free.as_ref().is_some_and(|text| text.contains("exit code 0")) && free != dear, "{dear:?}");
 }
 
 /// The figures of a run with all times multiplied.
@@ -261,6 +280,12 @@ fn wrong_files_are_told_apart() {
     let mut cut = json(&folder, "run.json");
     cut["rows"][0].as_object_mut().unwrap().remove("bytes");
     folder.file("cut.json", cut.to_string()).file("text.json", "softmax").file("list.json", "[]");
+    folder
+        .file("missing.json", PROFILE.replace("\"gigaflops\": 1.0,", ""))
+        .file("negative.json", PROFILE.replace("\"gigaflops\": 1.0", "\"gigaflops\": -1.0"))
+        .file("late.json", PROFILE.replace("\"fork_join_micros\": 1.0", "\"fork_join_micros\": -0.5"))
+        .file("infinite.json", PROFILE.replace("\"copy\": 2.0", "\"copy\": 1e999"))
+        .file("version.json", PROFILE.replace("profile.v1", "profile.v9"));
     insta::assert_snapshot!(folder.runs(&[
         "bench none.json",
         "bench text.json",
@@ -270,6 +295,12 @@ fn wrong_files_are_told_apart() {
         "bench run.json --threads 1",
         "bench silu --compare none.json",
         "bench silu --profile run.json",
+        "explain norm.ek --profile none.json",
+        "explain norm.ek --profile missing.json",
+        "explain norm.ek --profile negative.json",
+        "explain norm.ek --profile late.json",
+        "explain norm.ek --profile infinite.json",
+        "bench silu --profile version.json",
         "bench silu --calibrate c.json",
         "bench rewrite --html page.html",
         "bench evonorm_s0 --rows 4",

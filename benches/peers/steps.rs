@@ -2,6 +2,7 @@
 //! their words.
 
 use crate::Contender;
+use evenkeel::bench::Costs;
 use evenkeel::bench::models::{Gpt, LAYERS, Mlp, digits_like, gpt_step, mlp_step, sequences};
 use evenkeel::checkpoint;
 use evenkeel::nn::{FieldPath, LeafRef};
@@ -20,12 +21,12 @@ pub(crate) fn step(name: &str, threads: usize) -> Result<Box<dyn Contender>, Box
         "mlp" => {
             let batch = digits_like(64);
             let start = Mlp::new(&mut Rng::seed(0));
-            Box::new(Training { step: mlp_step(&start, &batch, threads)?, batch, start })
+            Box::new(Training { step: mlp_step(&start, &batch, threads, &Costs::REFERENCE)?, batch, start })
         }
         "gpt" => {
             let batch = sequences();
             let start = Gpt::new(&mut Rng::seed(0), LAYERS);
-            Box::new(Training { step: gpt_step(&start, &batch, threads)?, batch, start })
+            Box::new(Training { step: gpt_step(&start, &batch, threads, &Costs::REFERENCE)?, batch, start })
         }
         _ => return Err(format!("no training step is named {name}").into()),
     })

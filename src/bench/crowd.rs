@@ -8,6 +8,7 @@ use super::measure::{Loaded, Runner, inputs};
 use super::record::{Figures, Row};
 use super::timing::{REPETITIONS, Timing, micros, quantile};
 use crate::error::Error;
+use evenkeel_compiler::Options;
 use std::time::{Duration, Instant};
 
 /// Name of the row.
@@ -23,7 +24,7 @@ const LAYER: (&str, [u64; 2]) = ("softmax", [2048, 768]);
 pub fn calls(threads: usize, budget: Duration, ready: impl FnOnce()) -> Result<Vec<f64>, Error> {
     let layer = layers().iter().find(|layer| layer.name == LAYER.0).expect("it is in the table");
     let case = layer.case(&LAYER.1, false)?;
-    let loaded = Loaded::compile(&case, threads, true)?;
+    let loaded = Loaded::compile(&case, threads, &Options::default())?;
     let inputs = inputs(&loaded.graph, case.batch);
     let mut runner = Runner::new(loaded.executable, &inputs);
     runner.run()?;

@@ -11,9 +11,10 @@ use super::timing::{Timing, quantile};
 use crate::error::Error;
 use crate::nn::{Module, Rng};
 use crate::session::engine::{Engine, Setup};
-use crate::session::traced::trace_model;
+use crate::session::traced::{Tracing, trace_model};
 use crate::session::{Model, float_inputs, vjp_graph};
 use crate::trace::{Mode, Var};
+use evenkeel_compiler::{Costs, Options};
 use std::time::{Duration, Instant};
 
 /// Something to compile in a fresh process.
@@ -75,7 +76,7 @@ impl Fresh {
 fn layer(name: &str, shape: &[u64], threads: usize) -> Result<Duration, Error> {
     let layer = layers().iter().find(|layer| layer.name == name).expect("it is in the table");
     let clock = Instant::now();
-    Loaded::compile(&layer.case(shape, true)?, threads, true)?;
+    Loaded::compile(&layer.case(shape, true)?, threads, &Options::default())?;
     Ok(clock.elapsed())
 }
 
@@ -84,7 +85,7 @@ fn block(threads: usize) -> Result<Duration, Error> {
     let clock = Instant::now();
     let setup = Setup { threads: Some(threads), ..Setup::default() };
     let forward = |block: &Block, x: Var| vec![("y".to_string(), block.forward(x))];
-    let traced = trace_model(&model, (Mode::Train, true), &setup, &x, forward)?;
+    let traced = trace_model(&model, &Tracing::new(Mode::Train), &setup, &x, forward)?;
     let graph = vjp_graph(&traced.graph, &float_inputs(&traced.graph))?;
     Engine::compile(&graph, &traced.origin, &[], &setup)?;
     Ok(clock.elapsed())
@@ -93,6 +94,6 @@ fn block(threads: usize) -> Result<Duration, Error> {
 fn gpt(threads: usize) -> Result<Duration, Error> {
     let (model, batch) = (Model::new(Gpt::new(&mut Rng::seed(0), models::LAYERS)), models::sequences());
     let clock = Instant::now();
-    models::gpt_step(model, &batch, threads)?;
+    models::gpt_step(model, &batch, threads, &Costs::REFERENCE)?;
     Ok(clock.elapsed())
 }

@@ -8,7 +8,7 @@ use crate::session::engine::Setup;
 use crate::session::memo::compile;
 use crate::session::origin::Origin;
 use crate::session::{float_inputs, forget_programs, vjp_graph};
-use evenkeel_compiler::{Options, Report};
+use evenkeel_compiler::{Costs, Options, Report};
 use evenkeel_ir::random::threefry;
 use evenkeel_ir::{DType, Graph, can_allocate};
 use evenkeel_runtime::{Argument, Executable, RuntimeError, Tensor};
@@ -28,12 +28,14 @@ pub struct Case {
 }
 
 /// How it is measured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Setting {
     /// Threads of the compiled program; the copy runs on one.
     pub threads: usize,
     /// About how long to measure.
     pub budget: Duration,
+    /// What work costs, for the compiler.
+    pub costs: Costs,
 }
 
 /// The figures of one graph.
@@ -86,15 +88,16 @@ impl Measurement {
 ///
 /// # Errors
 /// A graph that cannot be differentiated or does not compile; inputs that memory cannot hold.
-pub fn measure(case: &Case, setting: Setting) -> Result<Measurement, Error> {
-    let Setting { threads, budget } = setting;
+pub fn measure(case: &Case, setting: &Setting) -> Result<Measurement, Error> {
+    let Setting { threads, budget, ref costs } = *setting;
+    let options = |fuse| Options { fuse, costs: costs.clone(), ..Options::default() };
     forget_programs();
-    let fused = Loaded::compile(case, threads, true)?;
+    let fused = Loaded::compile(case, threads, &options(true))?;
     let mut recompile = Duration::MAX;
     for _ in 0..3 {
-        recompile = recompile.min(Loaded::compile(case, threads, true)?.took);
+        recompile = recompile.min(Loaded::compile(case, threads, &options(true))?.took);
     }
-    let unfused = Loaded::compile(case, threads, false)?;
+    let unfused = Loaded::compile(case, threads, &options(false))?;
     check_memory(&fused.graph, case.batch)?;
     let inputs = inputs(&fused.graph, case.batch);
     let (compile, report) = (fused.took, fused.report);
@@ -146,14 +149,14 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    pub(super) fn compile(case: &Case, threads: usize, fuse: bool) -> Result<Loaded, Error> {
+    pub(super) fn compile(case: &Case, threads: usize, options: &Options) -> Result<Loaded, Error> {
         let clock = Instant::now();
         let mut origin = Origin::default();
         let mut graph = origin.recognize(&case.graph, &Setup::default())?;
         if case.gradients {
             graph = origin.stage("grad", || vjp_graph(&graph, &float_inputs(&graph)))?;
         }
-        let compiled = compile(&graph, &host_target(threads), &Options { fuse, ..Options::default() })?;
+        let compiled = compile(&graph, &host_target(threads), options)?;
         let executable = Executable::load(compiled.program, threads)?;
         let took = clock.elapsed();
         let mut report = compiled.report;

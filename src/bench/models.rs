@@ -1,6 +1,7 @@
 //! Whole models: training steps of a small network and a small transformer, and the latency of one
 //! row under several callers.
 
+use super::measure::Setting;
 use super::record::{Figures, Row, millis};
 use super::timing::{REPETITIONS, Timing, quantile, time};
 use crate::error::Error;
@@ -9,6 +10,7 @@ use crate::optim::AdamW;
 use crate::session::{IntoModel, Model, Tensors, forget_programs, jit};
 use crate::trace::Var;
 use crate::train::{Step, train_step};
+use evenkeel_compiler::Costs;
 use evenkeel_ir::op::{BinaryMethods, UnaryMethods};
 use evenkeel_runtime::Tensor;
 use std::sync::Barrier;
@@ -21,7 +23,7 @@ pub struct Workload {
     pub name: &'static str,
     /// What is measured.
     pub about: &'static str,
-    measure: fn(usize, Duration) -> Result<Figured, Error>,
+    measure: fn(&Setting) -> Result<Figured, Error>,
 }
 
 type Figured = (Timing, Figures);
@@ -30,28 +32,30 @@ const WORKLOADS: &[Workload] = &[
     Workload {
         name: "mlp_step",
         about: "training step of a network 64-256-256-10 with LayerNorm and GELU, batch 64, AdamW",
-        measure: |threads, budget| {
+        measure: |setting| {
             let (model, batch) = (Model::new(Mlp::new(&mut Rng::seed(0))), digits_like(64));
-            step(64, &batch, || mlp_step(model.clone(), &batch, threads), budget)
+            let compile = || mlp_step(model.clone(), &batch, setting.threads, &setting.costs);
+            step(64, &batch, compile, setting.budget)
         },
     },
     Workload {
         name: "gpt_step",
         about: "training step of a transformer of 4 layers, width 128, 4 heads, 16 sequences of 128 tokens, AdamW",
-        measure: |threads, budget| {
+        measure: |setting| {
             let (model, batch) = (Model::new(Gpt::new(&mut Rng::seed(0), LAYERS)), sequences());
-            step(SEQUENCES, &batch, || gpt_step(model.clone(), &batch, threads), budget)
+            let compile = || gpt_step(model.clone(), &batch, setting.threads, &setting.costs);
+            step(SEQUENCES, &batch, compile, setting.budget)
         },
     },
     Workload {
         name: "mlp_latency_1",
         about: "one row through a network 64-256-256-10, one caller",
-        measure: |threads, budget| latency(threads, 1, budget),
+        measure: |setting| latency(setting, 1),
     },
     Workload {
         name: "mlp_latency_8",
         about: "one row through a network 64-256-256-10, eight callers at once",
-        measure: |threads, budget| latency(threads, 8, budget),
+        measure: |setting| latency(setting, 8),
     },
 ];
 
@@ -61,13 +65,14 @@ pub fn workloads() -> &'static [Workload] {
 }
 
 impl Workload {
-    /// Compiles and times it for about `budget`.
+    /// Compiles and times it. Programs that the process has compiled before are
+    /// [forgotten](forget_programs).
     ///
     /// # Errors
     /// None that users cause: the models are fixed.
-    pub fn measure(&self, threads: usize, budget: Duration) -> Result<Row, Error> {
-        let (timing, figures) = (self.measure)(threads, budget)?;
-        Ok(Row::new(self.name, threads, timing, figures))
+    pub fn measure(&self, setting: &Setting) -> Result<Row, Error> {
+        let (timing, figures) = (self.measure)(setting)?;
+        Ok(Row::new(self.name, setting.threads, timing, figures))
     }
 }
 
@@ -89,10 +94,12 @@ fn step<M: Parameters, B: Tensors>(
 }
 
 /// Callers that each pass one row again and again.
-fn latency(threads: usize, callers: usize, budget: Duration) -> Result<Figured, Error> {
+fn latency(setting: &Setting, callers: usize) -> Result<Figured, Error> {
+    let Setting { threads, budget, ref costs } = *setting;
     let row = digits_like(1).0;
     let model = Mlp::new(&mut Rng::seed(0));
-    let predict = jit(model, |m: &Mlp, x: Var| m.forward(x)).threads(threads).compile(&row)?;
+    let predict =
+        jit(model, |m: &Mlp, x: Var| m.forward(x)).threads(threads).costs(costs.clone()).compile(&row)?;
     predict.run(&row)?;
     let (mut all, mut medians) = (Vec::new(), Vec::new());
     for _ in 0..REPETITIONS {
@@ -158,9 +165,10 @@ pub fn mlp_step(
     model: impl IntoModel<Mlp>,
     batch: &(Tensor, Tensor),
     threads: usize,
+    costs: &Costs,
 ) -> Result<Step<Mlp>, Error> {
     let loss = |m: &Mlp, (x, y): (Var, Var)| m.forward(x).cross_entropy(y);
-    train_step(model, AdamW::new(1e-3), loss).threads(threads).compile(batch)
+    train_step(model, AdamW::new(1e-3), loss).threads(threads).costs(costs.clone()).compile(batch)
 }
 
 /// Features of a token.
@@ -272,9 +280,10 @@ pub fn gpt_step(
     model: impl IntoModel<Gpt>,
     batch: &(Tensor, Tensor),
     threads: usize,
+    costs: &Costs,
 ) -> Result<Step<Gpt>, Error> {
     let loss = |m: &Gpt, (x, y): (Var, Var)| m.forward(x).cross_entropy(y);
-    train_step(model, AdamW::new(1e-3), loss).threads(threads).compile(batch)
+    train_step(model, AdamW::new(1e-3), loss).threads(threads).costs(costs.clone()).compile(batch)
 }
 
 /// Whole numbers below a limit.

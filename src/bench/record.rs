@@ -6,6 +6,7 @@
 use super::ceilings::Ceilings;
 use super::machine::Machine;
 use super::measure::Measurement;
+use super::profile::Profile;
 use super::steps::StepTime;
 use super::timing::Timing;
 use serde::de::DeserializeOwned;
@@ -16,8 +17,6 @@ use std::time::Duration;
 
 /// Schema of a [`Record`].
 const RECORD: &str = "evenkeel.bench.v2";
-/// Schema of a [`Profile`].
-const PROFILE: &str = "evenkeel.profile.v1";
 
 /// The figures of one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -174,68 +173,6 @@ pub(super) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// What a machine's work costs, for those who estimate before they measure. Each field says its
-/// unit; `about` says who reads the file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Profile {
-    schema: String,
-    about: String,
-    /// What the fields mean.
-    fields: BTreeMap<String, String>,
-    /// Where it was measured.
-    pub machine: Machine,
-    /// Peak operations, bandwidth per level, fork and join.
-    pub ceilings: Ceilings,
-    /// Time of a call of a program with one kernel over 8 numbers, in microseconds.
-    pub call_overhead_micros: f64,
-}
-
-/// What the fields of a profile mean.
-#[rustfmt::skip]
-const FIELDS: &[(&str, &str)] = &[
-    ("machine.caches",                    "data caches as one core sees them: level, bytes, cores that share it"),
-    ("ceilings.vector_bits",              "width of the vectors that reached these figures"),
-    ("ceilings.threads.gigaflops",        "f32 multiplications and additions per nanosecond, all threads together"),
-    ("ceilings.threads.fork_join_micros", "microseconds that a job of one short chunk per thread takes longer than a chunk"),
-    ("ceilings.threads.levels",           "bytes per nanosecond, read plus written, all threads together, within a cache level or memory"),
-    ("ceilings.threads.levels.holds_bytes", "bytes that the level holds for these threads; null for memory"),
-    ("call_overhead_micros",              "microseconds of a call of a program with one kernel over 8 numbers, on one thread"),
-];
-
-const ABOUT: &str = "costs of a machine as `evenkeel bench --calibrate` measured them; `evenkeel bench --profile` \
-                     reads the ceilings from here instead of measuring them again; the compiler does not read it";
-
-impl Profile {
-    /// A profile of a machine.
-    pub fn new(machine: Machine, ceilings: Ceilings, call_overhead_micros: f64) -> Profile {
-        let fields = FIELDS.iter().map(|(name, meaning)| (name.to_string(), meaning.to_string())).collect();
-        Profile {
-            schema: PROFILE.into(),
-            about: ABOUT.into(),
-            fields,
-            machine,
-            ceilings,
-            call_overhead_micros,
-        }
-    }
-
-    /// Writes it as JSON.
-    ///
-    /// # Errors
-    /// A file that cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), RecordError> {
-        write(path, self)
-    }
-
-    /// Reads what [`save`](Profile::save) wrote.
-    ///
-    /// # Errors
-    /// A file that cannot be read, or that is no profile of this version.
-    pub fn load(path: &Path) -> Result<Profile, RecordError> {
-        read(path, PROFILE)
-    }
-}
-
 impl Record {
     /// A record of rows.
     pub fn new(profile: Profile, rows: Vec<Row>) -> Record {
@@ -284,12 +221,12 @@ pub enum RecordError {
     },
 }
 
-fn write(path: &Path, value: &impl Serialize) -> Result<(), RecordError> {
+pub(super) fn write(path: &Path, value: &impl Serialize) -> Result<(), RecordError> {
     let text = serde_json::to_string_pretty(value).expect("figures have text keys");
     std::fs::write(path, text + "\n").map_err(|source| RecordError::File { path: path.into(), source })
 }
 
-fn read<T: DeserializeOwned>(path: &Path, expected: &'static str) -> Result<T, RecordError> {
+pub(super) fn read<T: DeserializeOwned>(path: &Path, expected: &'static str) -> Result<T, RecordError> {
     let text = std::fs::read(path).map_err(|source| RecordError::File { path: path.into(), source })?;
     let wrong = |reason: String| RecordError::Content { path: path.into(), expected, reason };
     let json: serde_json::Value = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;

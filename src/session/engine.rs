@@ -10,6 +10,7 @@ use super::origin::Origin;
 use crate::error::Error;
 use evenkeel_compiler::rewrite::Rules;
 use evenkeel_compiler::rewrite::rule::Tier;
+use evenkeel_compiler::{Costs, Options};
 use evenkeel_ir::eval::{check_memory, eval_at};
 use evenkeel_ir::{EvalError, Graph, Literal, Program, TensorType, bind_batch};
 use evenkeel_runtime::{Argument, Tensor};
@@ -25,6 +26,20 @@ pub(crate) struct Setup {
     pub(crate) rules: Rules,
     /// How far rewriting may change results in floating point.
     pub(crate) float: Tier,
+    /// What work costs where the program will run.
+    pub(crate) costs: Costs,
+}
+
+impl Setup {
+    /// What of it the compiler is told.
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            rules: self.rules.clone(),
+            float: self.float,
+            costs: self.costs.clone(),
+            ..Options::default()
+        }
+    }
 }
 
 /// The methods of a builder that change its [`Setup`], which is at `self.$setup`.
@@ -53,6 +68,14 @@ macro_rules! setup_methods {
         /// [`Tier::Finite`](crate::rewrite::Tier::Finite) by default.
         pub fn float(mut self, tier: crate::rewrite::Tier) -> Self {
             self.$($setup).+.float = tier;
+            self
+        }
+
+        /// Rewrites for a machine with these costs, such as those that
+        /// [`Profile::costs`](crate::bench::Profile::costs) reads from a calibration; for a fixed
+        /// reference by default, so that a program does not depend on the machine that compiles it.
+        pub fn costs(mut self, costs: crate::bench::Costs) -> Self {
+            self.$($setup).+.costs = costs;
             self
         }
     };

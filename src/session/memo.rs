@@ -145,6 +145,7 @@ fn size(program: &Program) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::Costs;
     use crate::rewrite::{Rules, Tier, composite, rule, traced};
     use evenkeel_ir::op::{Subgraph, UnaryMethods};
     use evenkeel_ir::{DType, GraphBuilder, Op, Place, Provenance, TensorType, parse};
@@ -216,6 +217,7 @@ mod tests {
             Options { fuse: false, ..default() },
             Options { rewrite: false, ..default() },
             Options { float: Tier::Exact, ..default() },
+            Options { costs: Costs { step_micros: 0.0, ..Costs::REFERENCE }, ..default() },
             Options { taps: vec![0], ..default() },
             Options { updates: vec![(0, 0)], ..default() },
             Options { rules: rules.with(&[DOUBLED]).unwrap(), ..default() },

@@ -27,8 +27,7 @@ impl Native {
     ) -> Result<Native, Error> {
         let names = graph.outputs().iter().enumerate();
         let taps = names.filter(|(_, (name, _))| tapped(name).is_some()).map(|(output, _)| output).collect();
-        let (rules, float) = (setup.rules.clone(), setup.float);
-        let options = Options { updates: updates.to_vec(), taps, rules, float, ..Options::default() };
+        let options = Options { updates: updates.to_vec(), taps, ..setup.options() };
         let threads = setup.threads.map_or_else(Gang::threads_from_env, Ok)?;
         let mut compiled = memo::compile(graph, &host_target(threads), &options)?;
         origin.complete(&mut compiled.report);

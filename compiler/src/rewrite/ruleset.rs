@@ -5,6 +5,7 @@ use super::composite::{UserComposite, check_composite};
 use super::language::{Meaning, Term};
 use super::rule::{Rule, RuleError, Tier};
 use super::rules::RULES;
+use crate::costs::Costs;
 use egg::Rewrite;
 use evenkeel_ir::DType;
 use rustc_hash::FxHashSet as HashSet;
@@ -131,6 +132,8 @@ pub(crate) struct Allowed<'r> {
     pub(crate) rules: &'r Rules,
     /// The largest tier.
     pub(crate) float: Tier,
+    /// What work costs.
+    pub(crate) costs: &'r Costs,
     /// Ask for details of what is done.
     pub(crate) explain: bool,
 }
