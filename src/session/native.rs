@@ -45,10 +45,11 @@ impl Native {
         outputs: &mut Vec<Tensor>,
         times: Option<&mut Vec<Duration>>,
     ) -> Result<(), Error> {
-        Ok(match times {
-            None => self.executable.run(arguments, outputs)?,
-            Some(times) => self.executable.run_timed(arguments, outputs, times)?,
-        })
+        let ran = match times {
+            None => self.executable.run(arguments, outputs),
+            Some(times) => self.executable.run_timed(arguments, outputs, times),
+        };
+        Ok(ran?)
     }
 
     pub(crate) fn program(&self) -> &Program {
