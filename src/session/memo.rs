@@ -8,14 +8,14 @@
 use crate::error::Error;
 use evenkeel_compiler::{Compiled, Options, Report};
 use evenkeel_ir::program::{Code, Program};
-use evenkeel_ir::{Graph, Target};
+use evenkeel_ir::{Graph, Node, Provenance, Target};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// How many programs are remembered.
 const PROGRAMS: usize = 64;
-/// Bytes of code and its text in all of them.
+/// Bytes of code, its text and graphs in all of them.
 const BYTES: usize = 64 << 20;
 
 /// The compilations of this process.
@@ -30,9 +30,9 @@ pub(crate) fn compile(graph: &Graph, target: &Target, options: &Options) -> Resu
 /// Forgets every program that this process has compiled.
 ///
 /// [`jit`](super::jit), [`train_step`](crate::train::train_step), [`grad`](super::grad) and the like
-/// remember the last 64 programs, or fewer, as long as their code and its text has 64 MiB; who
-/// compiles the same closure with the same types and options again waits only for its trace. Memory
-/// for values is never kept. Forgetting frees this memory, and makes the next compilation take as
+/// remember the last 64 programs, or fewer where their code, its text and their graphs have more than
+/// 64 MiB; who compiles the same closure with the same types and options again waits only for its
+/// trace. Memory for values is never kept. Forgetting frees this memory, and makes the next compilation take as
 /// long as the first, for those who time it.
 ///
 /// # Examples
@@ -91,7 +91,7 @@ impl Memo {
         }
         let compiled = evenkeel_compiler::compile(graph, target, options)?;
         let (graph, target, options) = (graph.clone(), target.clone(), options.clone());
-        let (bytes, compiled) = (size(&compiled.program), Arc::new(compiled));
+        let (bytes, compiled) = (size(&graph, &compiled.program), Arc::new(compiled));
         self.keep(Entry { hash, graph, target, options, compiled: compiled.clone(), bytes });
         Ok(Arc::unwrap_or_clone(compiled))
     }
@@ -133,13 +133,14 @@ fn hash(graph: &Graph, target: &Target) -> u64 {
     hasher.finish()
 }
 
-/// Bytes of code and its text.
-fn size(program: &Program) -> usize {
+/// Bytes of code, of its text, which the report has as well, and of the graph.
+fn size(graph: &Graph, program: &Program) -> usize {
     let code = |code: &Code| {
         let streaming = code.streaming.as_ref().map_or(0, |streaming| streaming.bytes.len());
-        code.bytes.len() + code.listing.len() + streaming
+        code.bytes.len() + 2 * code.listing.len() + streaming
     };
-    program.codes.iter().map(code).sum()
+    let codes: usize = program.codes.iter().map(code).sum();
+    codes + graph.nodes().len() * size_of::<(Node, Provenance)>()
 }
 
 #[cfg(test)]
@@ -148,7 +149,7 @@ mod tests {
     use crate::bench::Costs;
     use crate::rewrite::{Rules, Tier, composite, rule, traced};
     use evenkeel_ir::op::{Subgraph, UnaryMethods};
-    use evenkeel_ir::{DType, GraphBuilder, Op, Place, Provenance, TensorType, parse};
+    use evenkeel_ir::{DType, GraphBuilder, Op, Place, TensorType, parse};
 
     const TEXT: &str = "x = input f32[N,8]\ny = add (exp x) x\nreturn y";
 
@@ -253,8 +254,9 @@ mod tests {
     fn large_code_makes_room_by_size_and_none_that_is_too_large_stays() {
         let texts = ["exp x", "tanh x", "erf x"].map(|f| format!("x = input f32[N]\nreturn y={f}"));
         let sizes = texts.each_ref().map(|text| {
-            let compiled = evenkeel_compiler::compile(&graph(text), &Target::BASELINE, &Options::default());
-            size(&compiled.unwrap().program)
+            let graph = graph(text);
+            let compiled = evenkeel_compiler::compile(&graph, &Target::BASELINE, &Options::default());
+            size(&graph, &compiled.unwrap().program)
         });
         let memo = Memo::new(9, sizes[1] + sizes[2]);
         assert_eq!(remembered(&memo, &texts), [false; 3]);
