@@ -272,17 +272,21 @@ fn uncentered(normalizer: &Normalizer, a: Form, b: Form) -> bool {
 /// by element is taken between sums, as in a covariance in one pass.
 fn outside_sums(normalizer: &Normalizer, a: Form, b: Form) -> bool {
     let (a, b) = (normalizer.terms(a), normalizer.terms(b));
-    let with_statistic = |product: &Product, g: AtomId, x: AtomId| {
-        product.iter().any(|&(sum, _)| {
-            let statistic = |&(other, _): &(AtomId, Number)| other != sum && mentions(normalizer, other, x);
-            is_sum_of(normalizer, sum, g) && product.iter().any(statistic)
+    let with_statistic = |product: &Product, over: AxisMask, g: AtomId, x: AtomId| {
+        let statistic =
+            |atom: AtomId| normalizer.fact(atom).axes & over == 0 && mentions(normalizer, atom, x);
+        product.iter().any(|&(sum, power)| {
+            power == Number::ONE
+                && is_sum_of(normalizer, sum, g)
+                && product.iter().any(|&(other, _)| other != sum && statistic(other))
         })
     };
-    let meets = |x: AtomId, g: AtomId| {
-        b.iter().any(|(product, _)| with_statistic(product, g, x) || with_statistic(product, x, g))
+    let meets = |over: AxisMask, x: AtomId, g: AtomId| {
+        let either = |product| with_statistic(product, over, g, x) || with_statistic(product, over, x, g);
+        b.iter().any(|(product, _)| either(product))
     };
     a.iter().flat_map(|(product, _)| product).any(|(atom, _)| match &normalizer.fact(*atom).atom {
-        Atom::Sum(_, body) => matches!(body.as_slice(), [(x, _), (g, _)] if meets(*x, *g)),
+        Atom::Sum(over, body) => matches!(body.as_slice(), [(x, _), (g, _)] if meets(*over, *x, *g)),
         _ => false,
     })
 }
