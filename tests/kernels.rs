@@ -10,7 +10,7 @@ use evenkeel_compiler::fuse::fuse;
 use evenkeel_compiler::plan::{Plan, plan};
 use evenkeel_compiler::{Options, compile};
 use evenkeel_ir::kernel::{Elements, Role};
-use evenkeel_ir::program::{BufferId, Chunking, Launch, Part, Step, Storage};
+use evenkeel_ir::program::{BufferId, Launch, Part, Step, Storage};
 use evenkeel_ir::scalar::{Scalar, ScalarType};
 use evenkeel_ir::{DType, Graph, Literal, parse};
 use evenkeel_runtime::Tensor;
@@ -57,15 +57,13 @@ impl Interpreter {
     fn run(&mut self) {
         for step in self.plan.program.steps.clone() {
             match step {
-                Step::Kernel(launch) => self.launch(&launch),
-                Step::Combine { parts, chunking } => {
-                    parts.iter().for_each(|part| self.combine(part, &chunking));
-                }
+                Step::Kernels(launches) => launches.iter().for_each(|launch| self.launch(launch)),
+                Step::Combine(parts) => parts.iter().for_each(|part| self.combine(part)),
                 Step::Copy { from, to } => *self.at(to) = self.at(from).clone(),
                 Step::Zero { buffer } => {
                     self.at(buffer).iter_mut().for_each(|x| *x = Scalar::F32(0.0));
                 }
-                Step::Product { product, .. } => panic!("{}: products are not run here", product.name),
+                Step::Product(panels) => panic!("{}: products are not run here", panels.product.name),
             }
         }
     }
@@ -97,9 +95,9 @@ impl Interpreter {
         }
     }
 
-    fn combine(&mut self, part: &Part, chunking: &Chunking) {
+    fn combine(&mut self, part: &Part) {
         let elements = part.elements.at(self.batch) as usize;
-        let chunks = chunking.at(self.batch).1 as usize;
+        let chunks = part.chunking.at(self.batch).1 as usize;
         let partials = self.at(part.partials).clone();
         let def = part.op.def();
         for e in 0..elements {

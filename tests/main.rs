@@ -21,6 +21,7 @@ mod oracle;
 mod outside;
 mod parameters;
 mod places;
+mod plans;
 mod random_graphs;
 mod recognition;
 mod rewriting;

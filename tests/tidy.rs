@@ -20,12 +20,12 @@ const FOLDERS: &[&str] = &["benches", "compiler", "examples", "ir", "macros", "r
 const UNSAFE_FILES: &[&str] = &[
     "benches/limits/compare.rs",
     "benches/limits/vector.rs",
-    "runtime/src/buffer.rs",
     "runtime/src/ceilings.rs",
     "runtime/src/code.rs",
     "runtime/src/executable.rs",
     "runtime/src/gang.rs",
     "runtime/src/gemm.rs",
+    "runtime/src/panels.rs",
     "runtime/src/tensor.rs",
     "tests/allocation.rs",
 ];

@@ -10,6 +10,7 @@ use crate::plan::{Plan, Planned, plan};
 use crate::report::{Amount, Arena, KernelReport, Report};
 use crate::rewrite::rule::Tier;
 use crate::rewrite::{Rules, Simplified, Tally, simplify_with};
+use crate::schedule::LINE_ELEMENTS;
 use evenkeel_ir::kernel::{Kernel, Role};
 use evenkeel_ir::program::{Buffer, Code, Program, Step};
 use evenkeel_ir::{Extent, Graph, Target, Value};
@@ -96,7 +97,7 @@ pub fn compile(graph: &Graph, target: &Target, options: &Options) -> Result<Comp
 /// What the steps of a program cost, whose values are those of a graph.
 fn program_cost(program: &Program, report: &Report, graph: &Graph) -> Tally {
     let phases = report.kernels.iter().map(|kernel| kernel.phases).sum::<u32>();
-    let others = program.steps.len() - report.kernels.iter().filter(|k| k.epilogue_of.is_none()).count();
+    let others = program.steps.iter().filter(|step| !matches!(step, Step::Kernels(_))).count();
     let mut tally = Tally { phases: phases + others as u32, ..Tally::arithmetic(graph) };
     tally.launches = program.steps.len() as u32;
     for buffer in program.steps.iter().flat_map(Step::buffers) {
@@ -172,28 +173,38 @@ fn refusals(graph: &Graph, fusion: &Fusion, tapped: &[usize]) -> Vec<String> {
     lines
 }
 
+/// A kernel for any number of rows, where its code does not depend on it.
+fn for_any_rows(kernel: &Kernel) -> Kernel {
+    let mut kernel = kernel.clone();
+    // rows of several axes are split by their extents; few rows take narrow vectors
+    let free = kernel.parallel == 1 && kernel.space[0].known().is_none_or(|rows| rows >= LINE_ELEMENTS);
+    if free {
+        kernel.space[0] = Extent::BATCH;
+    }
+    kernel
+}
+
 /// What makes two kernels the same code: everything but names.
-fn code_key(planned: &Planned) -> String {
-    let mut kernel: Kernel = planned.kernel.clone();
+fn code_key(mut kernel: Kernel, volatile: &[bool]) -> String {
     kernel.name = String::new();
     kernel
         .args
         .iter_mut()
         .enumerate()
         .for_each(|(i, arg)| arg.name = format!("a{i}:{}:{:?}", arg.dtype, arg.role));
-    format!("{kernel}{:?}", planned.volatile)
+    format!("{kernel}{volatile:?}")
 }
 
 /// Compiles the distinct kernels, in parallel; gives the code number of each kernel.
 fn emit_all(kernels: &[Planned], target: &Target) -> Result<(Vec<usize>, Vec<Emitted>), EmitError> {
     let mut known: BTreeMap<String, usize> = BTreeMap::new();
-    let mut distinct: Vec<&Planned> = Vec::new();
+    let mut distinct: Vec<(Kernel, &[bool])> = Vec::new();
     let mut numbers = Vec::new();
-    for planned in kernels {
-        let next = distinct.len();
-        let number = *known.entry(code_key(planned)).or_insert(next);
+    for Planned { kernel, volatile, .. } in kernels {
+        let (next, kernel) = (distinct.len(), for_any_rows(kernel));
+        let number = *known.entry(code_key(kernel.clone(), volatile)).or_insert(next);
         if number == next {
-            distinct.push(planned);
+            distinct.push((kernel, volatile));
         }
         numbers.push(number);
     }
@@ -201,8 +212,7 @@ fn emit_all(kernels: &[Planned], target: &Target) -> Result<(Vec<usize>, Vec<Emi
     let generator = Generator::new(target)?;
     let share = |worker: usize| -> Result<Vec<(usize, Emitted)>, EmitError> {
         let mine = distinct.iter().enumerate().skip(worker).step_by(threads);
-        mine.map(|(i, planned)| Ok((i, emit(&generator, &planned.kernel, &planned.volatile, target)?)))
-            .collect()
+        mine.map(|(i, (kernel, volatile))| Ok((i, emit(&generator, kernel, volatile, target)?))).collect()
     };
     let parts: Vec<Result<Vec<(usize, Emitted)>, EmitError>> = std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|worker| scope.spawn(move || share(worker))).collect();
@@ -226,25 +236,22 @@ fn attach(
     (numbers, emitted): (Vec<usize>, Vec<Emitted>),
     refusals: Vec<String>,
 ) -> Report {
-    let mut report = Report { refusals, ..Report::default() };
+    let mut report = Report { refusals, codes: emitted.len(), ..Report::default() };
     let bytes = kernel_bytes(program, kernels.len());
     for ((planned, &number), bytes) in kernels.iter().zip(&numbers).zip(bytes) {
         report.kernels.push(KernelReport { bytes, ..describe(planned, &emitted[number]) });
     }
     for step in &mut program.steps {
-        match step {
-            Step::Kernel(launch) | Step::Product { epilogue: Some(launch), .. } => {
-                let number = numbers[launch.code as usize];
-                launch.code = number as u32;
-                launch.numbers = emitted[number].numbers.iter().copied().collect();
-            }
-            _ => {}
+        for launch in step.launches_mut() {
+            let number = numbers[launch.code as usize];
+            launch.code = number as u32;
+            launch.numbers = emitted[number].numbers.iter().copied().collect();
         }
         match step {
-            Step::Product { .. } => report.products += 1,
-            Step::Combine { .. } => report.combines += 1,
+            Step::Product(_) => report.products += 1,
+            Step::Combine(_) => report.combines += 1,
             Step::Copy { .. } | Step::Zero { .. } => report.others += 1,
-            Step::Kernel(_) => {}
+            Step::Kernels(_) => report.launches += 1,
         }
     }
     let mut first: Vec<Option<&Planned>> = vec![None; emitted.len()];
@@ -268,8 +275,7 @@ fn attach(
 /// Bytes of the buffers of every kernel of the plan, whose launches still have its place as code.
 fn kernel_bytes(program: &Program, kernels: usize) -> Vec<Amount> {
     let mut bytes = vec![Amount::default(); kernels];
-    for step in &program.steps {
-        let (Step::Kernel(launch) | Step::Product { epilogue: Some(launch), .. }) = step else { continue };
+    for launch in program.steps.iter().flat_map(Step::launches) {
         for id in &launch.buffers {
             let Buffer { elements, dtype, .. } = program.buffers[id.0 as usize];
             bytes[launch.code as usize].add(elements.times(Extent::fixed(dtype.size() as u64)));
@@ -292,7 +298,7 @@ fn describe(planned: &Planned, emitted: &Emitted) -> KernelReport {
         writes: role(|r| r != Role::Input),
         bytes: Amount::default(),
         ops: planned.ops.clone(),
-        epilogue_of: planned.epilogue_of.clone(),
+        panels_of: planned.panels_of.clone(),
         code_bytes: emitted.bytes.len(),
         vector_bytes: emitted.vector_bytes,
         not_wider: emitted.refused.iter().map(ToString::to_string).collect(),

@@ -62,7 +62,7 @@ pub struct KernelReport {
     /// Names of the fused ops.
     pub ops: Vec<String>,
     /// The product on whose panels it runs.
-    pub epilogue_of: Option<String>,
+    pub panels_of: Option<String>,
     /// Bytes of machine code.
     pub code_bytes: usize,
     /// Bytes of its vectors.
@@ -127,6 +127,10 @@ pub struct Report {
     pub unfused_bytes: Amount,
     /// Bytes of all intermediate results at a time.
     pub arena: Arena,
+    /// Number of steps that run kernels of no product.
+    pub launches: usize,
+    /// Number of different kernels.
+    pub codes: usize,
     /// Number of matrix products.
     pub products: usize,
     /// Number of combine steps.
@@ -195,12 +199,14 @@ impl Report {
     }
 
     fn write_totals(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { products, combines, others, .. } = self;
+        let Report { launches, codes, products, combines, others, .. } = self;
         let kernels = self.kernels.len();
-        writeln!(
-            f,
-            "steps: {kernels} kernels, {products} products, {combines} combine steps, {others} copies or fills"
-        )?;
+        let alone = self.kernels.iter().filter(|kernel| kernel.panels_of.is_none()).count();
+        write!(f, "steps: {kernels} kernels")?;
+        if *launches < alone || *codes < kernels {
+            write!(f, " ({codes} different, {launches} launches)")?;
+        }
+        writeln!(f, ", {products} products, {combines} combine steps, {others} copies or fills")?;
         if kernels > 0 {
             writeln!(f, "bytes of kernels: {}, op by op {}", self.bytes(), self.unfused_bytes)?;
         }
@@ -243,7 +249,7 @@ impl fmt::Display for KernelReport {
         let KernelReport { name, space, phases, reads, writes, bytes, .. } = self;
         write!(f, "{name}: {space}, phases {phases}, reads {reads}, writes {writes}, bytes {bytes}, ")?;
         write!(f, "fuses {} ops", self.ops.len())?;
-        if let Some(product) = &self.epilogue_of {
+        if let Some(product) = &self.panels_of {
             write!(f, ", on panels of {product}")?;
         }
         let bits = 8 * self.vector_bytes;

@@ -159,6 +159,19 @@ pub struct Product {
     pub out: Matrix,
 }
 
+/// A matrix product and the kernels on its panels of rows. Rows of the kernels are rows of the
+/// product, so that what they exchange with it stays in cache.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Panels {
+    /// The kernel that makes the rows of the left operand before every panel. It has no partial
+    /// results.
+    pub prologue: Option<Launch>,
+    /// The product.
+    pub product: Product,
+    /// The kernel that follows on every panel.
+    pub epilogue: Option<Launch>,
+}
+
 /// One accumulated result of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Part {
@@ -170,28 +183,19 @@ pub struct Part {
     pub out: BufferId,
     /// Elements of one partial result.
     pub elements: Extent,
+    /// The chunks of the kernel that wrote them.
+    pub chunking: Chunking,
 }
 
 /// One thing a program does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// A kernel over all its rows.
-    Kernel(Launch),
-    /// A matrix product; `epilogue` is a kernel that runs on each panel of rows while it is
-    /// in cache (its rows are the rows of the product).
-    Product {
-        /// The product.
-        product: Product,
-        /// The kernel that follows on every panel.
-        epilogue: Option<Launch>,
-    },
-    /// Combines the partial results of a chunked kernel, in chunk order.
-    Combine {
-        /// What is combined.
-        parts: Vec<Part>,
-        /// The chunks of the kernel that wrote them.
-        chunking: Chunking,
-    },
+    /// Kernels over all their rows; none needs what another of them writes.
+    Kernels(Vec<Launch>),
+    /// A matrix product, panel of rows by panel of rows.
+    Product(Box<Panels>),
+    /// Combines the partial results of chunked kernels, in chunk order.
+    Combine(Vec<Part>),
     /// Copies a whole buffer.
     Copy {
         /// From.
@@ -207,19 +211,39 @@ pub enum Step {
 }
 
 impl Step {
+    /// The kernels that it calls.
+    pub fn launches(&self) -> impl Iterator<Item = &Launch> {
+        let (several, before, after) = match self {
+            Step::Kernels(launches) => (&launches[..], None, None),
+            Step::Product(panels) => (&[][..], panels.prologue.as_ref(), panels.epilogue.as_ref()),
+            Step::Combine(_) | Step::Copy { .. } | Step::Zero { .. } => (&[][..], None, None),
+        };
+        several.iter().chain(before).chain(after)
+    }
+
+    /// As [`launches`](Step::launches), to be changed.
+    pub fn launches_mut(&mut self) -> impl Iterator<Item = &mut Launch> {
+        let (several, before, after) = match self {
+            Step::Kernels(launches) => (&mut launches[..], None, None),
+            Step::Product(panels) => (&mut [][..], panels.prologue.as_mut(), panels.epilogue.as_mut()),
+            Step::Combine(_) | Step::Copy { .. } | Step::Zero { .. } => (&mut [][..], None, None),
+        };
+        several.iter_mut().chain(before).chain(after)
+    }
+
     /// The buffers that it reads and writes.
     pub fn buffers(&self) -> Vec<BufferId> {
-        match self {
-            Step::Kernel(launch) => launch.buffers.to_vec(),
-            Step::Product { product, epilogue } => {
-                let own = [product.lhs.buffer, product.rhs.buffer, product.out.buffer];
-                let after = epilogue.iter().flat_map(|launch| &launch.buffers).copied();
-                own.into_iter().chain(after).collect()
+        let own = match self {
+            Step::Kernels(_) => Vec::new(),
+            Step::Product(panels) => {
+                let Product { lhs, rhs, out, .. } = &panels.product;
+                vec![lhs.buffer, rhs.buffer, out.buffer]
             }
-            Step::Combine { parts, .. } => parts.iter().flat_map(|part| [part.partials, part.out]).collect(),
+            Step::Combine(parts) => parts.iter().flat_map(|part| [part.partials, part.out]).collect(),
             Step::Copy { from, to } => vec![*from, *to],
             Step::Zero { buffer } => vec![*buffer],
-        }
+        };
+        own.into_iter().chain(self.launches().flat_map(|launch| launch.buffers.iter().copied())).collect()
     }
 }
 
@@ -260,7 +284,16 @@ pub struct Packing {
     pub bytes: usize,
 }
 
-const ALIGNMENT: usize = 64;
+const CACHE_LINE: usize = 64;
+const PAGE: usize = 4096;
+/// Bytes of a buffer that begins at a page.
+const LARGE: usize = 16 * PAGE;
+
+/// Large buffers begin at the same place in a page: where one lies a few lines behind another,
+/// modulo pages, loads of one wait for stores to the other that only seem to overlap.
+fn alignment(bytes: usize) -> usize {
+    if bytes >= LARGE { PAGE } else { CACHE_LINE }
+}
 
 impl Program {
     /// Places the arena's buffers for a batch size: largest first, each at the lowest offset
@@ -270,7 +303,8 @@ impl Program {
             Storage::Arena { first, last } => Some((first, last)),
             Storage::Input(_) | Storage::Output(_) => None,
         };
-        let bytes = |b: &Buffer| (b.elements.at(batch) as usize * b.dtype.size()).next_multiple_of(ALIGNMENT);
+        let bytes =
+            |b: &Buffer| (b.elements.at(batch) as usize * b.dtype.size()).next_multiple_of(CACHE_LINE);
         let mut order: Vec<usize> =
             (0..self.buffers.len()).filter(|&i| span(&self.buffers[i]).is_some()).collect();
         order.sort_by_key(|&i| (std::cmp::Reverse(bytes(&self.buffers[i])), i));
@@ -282,7 +316,7 @@ impl Program {
             for &(start, end, other) in &placed {
                 let alive_together = life.0 <= other.1 && other.0 <= life.1;
                 if alive_together && start < offset + size && offset < end {
-                    offset = end;
+                    offset = end.next_multiple_of(alignment(size));
                 }
             }
             let entry = (offset, offset + size, life);

@@ -13,12 +13,59 @@ pub(crate) struct Context {
     pub(crate) batch: Option<u64>,
     pub(crate) packing: Option<Packing>,
     arena: Option<MmapMut>,
-    pub(crate) scratch: Option<Tensor>,
-    pub(crate) scratch_stride: usize,
+    scratch: Option<Tensor>,
+    scratch_stride: usize,
     pub(crate) addresses: Vec<u64>,
-    pub(crate) blocks: Vec<Vec<u64>>,
-    /// For every step: are its buffers too large for the caches?
-    pub(crate) streams: Vec<bool>,
+    /// Per step of the program.
+    pub(crate) steps: Vec<Work>,
+}
+
+/// What a step does for one batch size.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    /// Its kernels.
+    pub(crate) calls: Vec<Call>,
+    /// Where the pieces that threads claim end, counting the chunks of all kernels: small chunks
+    /// are claimed together.
+    pub(crate) pieces: Vec<u64>,
+}
+
+/// A kernel that is called for chunks of its rows.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// Its arguments: addresses and numbers.
+    pub(crate) block: Vec<u64>,
+    /// Are its buffers too large for the caches?
+    pub(crate) streams: bool,
+    rows: u64,
+    size: u64,
+    /// Chunks of the calls before it.
+    pub(crate) first: u64,
+}
+
+/// A kernel with what it is called with.
+pub(crate) type Attached<'a> = (&'a Launch, &'a Call);
+
+impl Call {
+    /// All rows.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Rows of a chunk.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Number of chunks.
+    pub(crate) fn chunks(&self) -> u64 {
+        self.rows.div_ceil(self.size)
+    }
+
+    /// The rows of a chunk.
+    pub(crate) fn rows_of(&self, chunk: u64) -> (u64, u64) {
+        (self.rows.min(chunk * self.size), self.rows.min((chunk + 1) * self.size))
+    }
 }
 
 /// Lane numbers that kernels load; long enough for the widest vector.
@@ -55,12 +102,16 @@ impl Context {
         let scratch = program.codes.iter().map(|code| code.scratch.at(batch) as usize).max().unwrap_or(0);
         self.scratch_stride = scratch.next_multiple_of(64);
         self.scratch = Some(Tensor::zeros(DType::Bool, &[self.scratch_stride * threads]));
-        self.blocks = program.steps.iter().map(|step| block(step, batch)).collect();
-        self.streams = program.steps.iter().map(|step| streams(program, step, batch)).collect();
+        self.steps = program.steps.iter().map(|step| work(program, step, batch)).collect();
         self.addresses.reserve(program.buffers.len());
         self.packing = Some(packing);
         self.batch = Some(batch);
         Ok(())
+    }
+
+    /// Scratch memory of a worker.
+    pub(crate) fn scratch_of(&self, worker: usize) -> u64 {
+        self.scratch.as_ref().expect("prepared").address() + (worker * self.scratch_stride) as u64
     }
 
     /// Where the arena's buffers begin.
@@ -79,11 +130,37 @@ fn pages(bytes: usize) -> Result<MmapMut, RuntimeError> {
     Ok(pages)
 }
 
+/// Elements that are worth claiming.
+const PIECE_ELEMENTS: u64 = 8192;
+
+/// The kernels of a step, and how their chunks are shared out.
+fn work(program: &Program, step: &Step, batch: u64) -> Work {
+    let mut work = Work::default();
+    let (mut chunk, mut elements) = (0, 0);
+    for launch in step.launches() {
+        let (size, chunks) = launch.chunking.at(batch);
+        let rows = launch.chunking.rows.at(batch);
+        let streams = matches!(step, Step::Kernels(_)) && streams(program, launch, batch);
+        work.calls.push(Call { block: block(launch, batch), streams, rows, size, first: chunk });
+        for _ in 0..chunks {
+            chunk += 1;
+            elements += size.min(rows).saturating_mul(launch.chunking.row_elements.at(batch));
+            if elements >= PIECE_ELEMENTS {
+                work.pieces.push(chunk);
+                elements = 0;
+            }
+        }
+    }
+    if work.pieces.last().copied().unwrap_or(0) < chunk {
+        work.pieces.push(chunk);
+    }
+    work
+}
+
 /// Does a kernel touch so much memory that storing past the caches is faster? For what a later
 /// step reads, more than the last cache holds; for results of the program, more than half of it,
 /// where making room costs more than it saves.
-fn streams(program: &Program, step: &Step, batch: u64) -> bool {
-    let Step::Kernel(launch) = step else { return false };
+fn streams(program: &Program, launch: &Launch, batch: u64) -> bool {
     let Some(streaming) = &program.codes[launch.code as usize].streaming else { return false };
     let buffer = |id: BufferId| &program.buffers[id.0 as usize];
     let leaves = |arg: &u32| matches!(buffer(launch.buffers[*arg as usize]).storage, Storage::Output(_));
@@ -92,20 +169,11 @@ fn streams(program: &Program, step: &Step, batch: u64) -> bool {
     bytes > cache::last_level() / shares
 }
 
-/// The argument block of a step's kernel, with addresses still to be filled in.
-fn block(step: &Step, batch: u64) -> Vec<u64> {
-    let Some(launch) = launch_of(step) else { return Vec::new() };
+/// The argument block of a kernel, with addresses still to be filled in.
+fn block(launch: &Launch, batch: u64) -> Vec<u64> {
     let mut block = vec![0; launch.buffers.len()];
     block.push(LANES.0.as_ptr() as u64);
     block.extend(launch.numbers.iter().map(|number| number.at(batch) as u64));
     debug_assert!(launch.partials.is_empty() || block.len() <= MAX_BLOCK);
     block
-}
-
-/// The kernel of a step.
-pub(crate) fn launch_of(step: &Step) -> Option<&Launch> {
-    match step {
-        Step::Kernel(launch) | Step::Product { epilogue: Some(launch), .. } => Some(launch),
-        _ => None,
-    }
 }

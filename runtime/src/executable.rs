@@ -5,12 +5,11 @@
 //! The interesting part is [`Executable::run`].
 
 use crate::code::CodeMap;
-use crate::context::{Context, MAX_BLOCK, launch_of};
+use crate::context::{Attached, Context, MAX_BLOCK, Work};
 use crate::error::RuntimeError;
 use crate::gang::Gang;
-use crate::gemm::{self, Raw};
 use crate::tensor::Tensor;
-use evenkeel_ir::program::{Buffer, BufferId, Launch, Matrix, Product, Program, Step, Storage};
+use evenkeel_ir::program::{Buffer, BufferId, Program, Step, Storage};
 use evenkeel_ir::{DType, EvalError, Reduce, TensorType, can_allocate};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,7 +37,7 @@ impl Argument<'_> {
 pub struct Executable {
     program: Program,
     code: CodeMap,
-    gang: Arc<Gang>,
+    pub(crate) gang: Arc<Gang>,
     contexts: Mutex<Vec<Context>>,
     /// Does an output share the memory of an input?
     updated_by: Vec<Option<u32>>,
@@ -219,8 +218,8 @@ impl Executable {
             context.addresses.push(address);
         }
         for (place, step) in self.program.steps.iter().enumerate() {
-            if let Some(launch) = launch_of(step) {
-                for (slot, buffer) in context.blocks[place].iter_mut().zip(&launch.buffers) {
+            for (call, launch) in context.steps[place].calls.iter_mut().zip(step.launches()) {
+                for (slot, buffer) in call.block.iter_mut().zip(&launch.buffers) {
                     *slot = context.addresses[buffer.0 as usize];
                 }
             }
@@ -229,24 +228,25 @@ impl Executable {
 
     fn step(&self, context: &Context, place: usize, step: &Step, batch: u64) {
         match step {
-            Step::Kernel(launch) => {
-                let (size, chunks) = launch.chunking.at(batch);
-                let rows = launch.chunking.rows.at(batch);
-                self.gang.run(chunks as usize, &|chunk, worker| {
-                    let begin = chunk as u64 * size;
-                    self.call(context, place, launch, (begin, rows.min(begin + size)), chunk, worker, batch);
+            Step::Kernels(launches) => {
+                let Work { calls, pieces } = &context.steps[place];
+                self.gang.run(pieces.len(), &|piece, worker| {
+                    let first = piece.checked_sub(1).map_or(0, |before| pieces[before]);
+                    for chunk in first..pieces[piece] {
+                        let number = calls.partition_point(|call| call.first <= chunk) - 1;
+                        let own = chunk - calls[number].first;
+                        self.chunk(context, (&launches[number], &calls[number]), own, worker, batch);
+                    }
                 });
             }
-            Step::Product { product, epilogue } => {
-                self.product(context, place, product, epilogue.as_ref(), batch)
-            }
-            Step::Combine { parts, chunking } => {
-                let chunks = chunking.at(batch).1 as usize;
+            Step::Product(panels) => self.panels(context, panels, &context.steps[place].calls, batch),
+            Step::Combine(parts) => {
                 for part in parts {
                     let address = |buffer: BufferId| context.addresses[buffer.0 as usize];
                     let dtype = self.program.buffers[part.out.0 as usize].dtype;
-                    let elements = part.elements.at(batch) as usize;
-                    combine(part.op, dtype, address(part.partials), address(part.out), elements, chunks);
+                    let (elements, chunks) = (part.elements.at(batch), part.chunking.at(batch).1);
+                    let (from, to) = (address(part.partials), address(part.out));
+                    combine(part.op, dtype, from, to, elements as usize, chunks as usize);
                 }
             }
             Step::Copy { from, to } => {
@@ -268,120 +268,53 @@ impl Executable {
     }
 
     /// Calls a kernel for the rows of one chunk.
-    #[allow(clippy::too_many_arguments)]
-    fn call(
+    pub(crate) fn chunk(
         &self,
         context: &Context,
-        place: usize,
-        launch: &Launch,
-        (begin, end): (u64, u64),
-        chunk: usize,
+        (launch, call): Attached<'_>,
+        chunk: u64,
         worker: usize,
         batch: u64,
     ) {
-        let scratch =
-            context.scratch.as_ref().expect("prepared").address() + (worker * context.scratch_stride) as u64;
-        let entry = self.code.entry(self.entry_of(context, place, launch));
-        let block = &context.blocks[place];
+        let (begin, end) = call.rows_of(chunk);
         if launch.partials.is_empty() {
-            // SAFETY: the block holds live buffers of the sizes that the kernel was compiled
-            // for, rows are in range, and scratch belongs to this worker.
-            return unsafe { entry(block.as_ptr(), begin, end, scratch as *mut u8) };
+            return self.rows(context, (launch, call), (begin, end), worker);
         }
         let mut own = [0u64; MAX_BLOCK];
-        own[..block.len()].copy_from_slice(block);
+        own[..call.block.len()].copy_from_slice(&call.block);
         for (arg, elements) in &launch.partials {
             let size = self.program.buffers[launch.buffers[*arg as usize].0 as usize].dtype.size();
-            own[*arg as usize] += (chunk * elements.at(batch) as usize * size) as u64;
+            own[*arg as usize] += chunk * elements.at(batch) * size as u64;
         }
-        // SAFETY: as above; partial results of this chunk have their own place.
-        unsafe { entry(own.as_ptr(), begin, end, scratch as *mut u8) }
+        let (entry, scratch) = (self.entry_of((launch, call)), context.scratch_of(worker));
+        // SAFETY: as in `rows`; partial results of this chunk have their own place.
+        unsafe { self.code.entry(entry)(own.as_ptr(), begin, end, scratch as *mut u8) }
+    }
+
+    /// Calls a kernel without partial results for some of its rows.
+    pub(crate) fn rows(
+        &self,
+        context: &Context,
+        (launch, call): Attached<'_>,
+        (begin, end): (u64, u64),
+        worker: usize,
+    ) {
+        debug_assert!(launch.partials.is_empty());
+        let (entry, scratch) = (self.entry_of((launch, call)), context.scratch_of(worker));
+        // SAFETY: the block holds live buffers of the sizes that the kernel was compiled
+        // for, rows are in range, and scratch belongs to this worker.
+        unsafe { self.code.entry(entry)(call.block.as_ptr(), begin, end, scratch as *mut u8) }
     }
 
     /// The code of a launch: stores go past the caches where all of its buffers are too large for
     /// them and what is stored begins at whole cache lines.
-    fn entry_of(&self, context: &Context, place: usize, launch: &Launch) -> usize {
+    fn entry_of(&self, (launch, call): Attached<'_>) -> usize {
         let ordinary = launch.code as usize;
-        let Some(streaming) =
-            self.program.codes[ordinary].streaming.as_ref().filter(|_| context.streams[place])
-        else {
+        let Some(streaming) = self.program.codes[ordinary].streaming.as_ref().filter(|_| call.streams) else {
             return ordinary;
         };
-        let address = |arg: &u32| context.blocks[place][*arg as usize];
-        let aligned = streaming.args.iter().all(|arg| address(arg).is_multiple_of(CACHE_LINE));
-        if aligned { self.program.codes.len() + ordinary } else { ordinary }
-    }
-
-    fn product(
-        &self,
-        context: &Context,
-        place: usize,
-        product: &Product,
-        epilogue: Option<&Launch>,
-        batch: u64,
-    ) {
-        let rows = product.rows.at(batch);
-        let matrices = product.batch.at(batch);
-        let Some(launch) = epilogue else {
-            let panels = panels(product, self.gang.threads() as u64, batch);
-            let size = rows.div_ceil(panels.max(1)).next_multiple_of(8);
-            let per_matrix = rows.div_ceil(size.max(1)).max(1);
-            self.gang.run((matrices * per_matrix) as usize, &|chunk, _| {
-                let (matrix, panel) = (chunk as u64 / per_matrix, chunk as u64 % per_matrix);
-                self.panel(context, product, matrix, (panel * size, rows.min((panel + 1) * size)), batch);
-            });
-            return;
-        };
-        let ratio = launch.chunking.rows.at(batch).checked_div(rows).unwrap_or(1).max(1);
-        let (size, chunks) = launch.chunking.at(batch);
-        let bounds = |chunk: u64| launch.chunking.rows.at(batch).min(chunk * size);
-        let together = self.chunks_together(product, chunks, batch);
-        let panel = |number: usize, worker: usize| {
-            let first = number as u64 * together;
-            let last = chunks.min(first + together);
-            self.panel(context, product, 0, (bounds(first) / ratio, bounds(last).div_ceil(ratio)), batch);
-            for chunk in first..last {
-                let range = (bounds(chunk), bounds(chunk + 1));
-                self.call(context, place, launch, range, chunk as usize, worker, batch);
-            }
-        };
-        let panels = chunks.div_ceil(together) as usize;
-        if is_small(product, batch) {
-            (0..panels).for_each(|number| panel(number, 0));
-        } else {
-            self.gang.run(panels, &panel);
-        }
-    }
-
-    /// Chunks of an epilogue that follow one panel: long panels are faster products, as long as
-    /// they stay in cache and every thread has some.
-    fn chunks_together(&self, product: &Product, chunks: u64, batch: u64) -> u64 {
-        let elements = product.rows.at(batch) * product.columns.at(batch);
-        let chunk = elements * product.dtype.size() as u64 / chunks.max(1);
-        let fitting = PANEL_BYTES / chunk.max(1);
-        fitting.min(chunks / (2 * self.gang.threads() as u64)).max(1)
-    }
-
-    /// Rows `begin..end` of one matrix of a product.
-    fn panel(&self, context: &Context, product: &Product, matrix: u64, (begin, end): (u64, u64), batch: u64) {
-        let size = product.dtype.size() as u64;
-        let raw = |m: &Matrix, first: u64, rows: u64, columns: u64| {
-            let elements =
-                m.offset.at(batch) + matrix * m.batch_stride.at(batch) + first * m.row_stride.at(batch);
-            Raw {
-                address: context.addresses[m.buffer.0 as usize] + elements * size,
-                rows: rows as usize,
-                columns: columns as usize,
-                row_stride: m.row_stride.at(batch) as isize,
-                column_stride: m.column_stride.at(batch) as isize,
-            }
-        };
-        let (columns, inner, rows) = (product.columns.at(batch), product.inner.at(batch), end - begin);
-        let (out, lhs) = (raw(&product.out, begin, rows, columns), raw(&product.lhs, begin, rows, inner));
-        let rhs = raw(&product.rhs, 0, inner, columns);
-        // SAFETY: buffers of the program with these sizes; the planner keeps the result apart
-        // from the operands, and panels are disjoint.
-        unsafe { gemm::product(product.dtype, out, lhs, rhs) };
+        let aligned = |arg: &u32| call.block[*arg as usize].is_multiple_of(CACHE_LINE);
+        if streaming.args.iter().all(aligned) { self.program.codes.len() + ordinary } else { ordinary }
     }
 }
 
@@ -391,26 +324,6 @@ fn runs_machine_code() -> bool {
     return std::is_x86_feature_detected!("sse4.1");
     #[cfg(not(target_arch = "x86_64"))]
     cfg!(target_arch = "aarch64")
-}
-
-/// Multiplications of a product below which a second thread does not pay.
-const SMALL_PRODUCT: u64 = 1 << 17;
-/// Bytes of a panel's result that stay in cache for the epilogue.
-const PANEL_BYTES: u64 = 1 << 18;
-
-fn multiplications(product: &Product, batch: u64) -> u64 {
-    product.rows.at(batch) * product.columns.at(batch) * product.inner.at(batch)
-}
-
-fn is_small(product: &Product, batch: u64) -> bool {
-    multiplications(product, batch) < SMALL_PRODUCT
-}
-
-/// How many panels of rows pay: one per thread, if each has enough to do. Panels of this many
-/// multiplications sum in the same order whatever their number of rows.
-fn panels(product: &Product, threads: u64, batch: u64) -> u64 {
-    let enough = multiplications(product, batch) / (SMALL_PRODUCT / 2);
-    threads.min(product.rows.at(batch).div_ceil(16)).min(enough).max(1)
 }
 
 fn argument_address(argument: &mut Argument<'_>) -> u64 {

@@ -1,7 +1,7 @@
 //! From program and tensors to tensors: memory, threads, execution.
 //!
 //! This crate owns all `unsafe` code: executable memory ([`code`]), threads ([`gang`]), raw
-//! tensor bytes ([`tensor`]), matrix products and calls of kernels ([`executable`]). It never
+//! tensor bytes ([`tensor`]), matrix products, and calls of kernels ([`executable`]). It never
 //! sees the compiler: a [`Program`](evenkeel_ir::Program) is all that it is given.
 
 pub mod cache;
@@ -12,6 +12,7 @@ mod error;
 pub mod executable;
 pub mod gang;
 mod gemm;
+mod panels;
 pub mod tensor;
 
 pub use error::RuntimeError;

@@ -41,23 +41,21 @@ impl StepTime {
 /// The steps of a program with their names, not yet measured.
 pub(super) fn named(program: &Program, report: &Report, batch: u64) -> Vec<StepTime> {
     let mut kernels = report.kernels.iter();
-    let mut kernel = |product: Option<&str>| {
-        let kernel = kernels.next().expect("a report has every kernel");
-        let name = match product {
-            Some(product) => format!("product {product} with {}", kernel.name),
-            None => format!("kernel {}", kernel.name),
+    let mut named = |step: &ProgramStep| {
+        let own: Vec<_> = kernels.by_ref().take(step.launches().count()).collect();
+        let bytes = own.iter().map(|kernel| kernel.bytes.at(batch)).sum();
+        let around = own.iter().map(|kernel| &kernel.name[..]).collect::<Vec<_>>().join(", ");
+        let name = match step {
+            ProgramStep::Kernels(_) => format!("kernel {around}"),
+            ProgramStep::Product(panels) if own.is_empty() => format!("product {}", panels.product.name),
+            ProgramStep::Product(panels) => format!("product {} with {around}", panels.product.name),
+            ProgramStep::Combine(_) => "combine".into(),
+            ProgramStep::Copy { .. } => "copy".into(),
+            ProgramStep::Zero { .. } => "fill".into(),
         };
-        (name, kernel.bytes.at(batch))
+        StepTime { name, micros: f64::INFINITY, bytes }
     };
-    let named = program.steps.iter().map(|step| match step {
-        ProgramStep::Kernel(_) => kernel(None),
-        ProgramStep::Product { product, epilogue: Some(_) } => kernel(Some(&product.name)),
-        ProgramStep::Product { product, epilogue: None } => (format!("product {}", product.name), 0),
-        ProgramStep::Combine { .. } => ("combine".into(), 0),
-        ProgramStep::Copy { .. } => ("copy".into(), 0),
-        ProgramStep::Zero { .. } => ("fill".into(), 0),
-    });
-    named.map(|(name, bytes)| StepTime { name, micros: f64::INFINITY, bytes }).collect()
+    program.steps.iter().map(&mut named).collect()
 }
 
 /// Trains on the batch for about `budget`, twice at least, and gives the shortest time of every step

@@ -1,12 +1,12 @@
 //! Buffers and steps: the program without code.
 
-use super::epilogue::Entry;
+use super::panels::Entry;
 use super::{Plan, Planned, Unit, Work, chunking};
 use crate::lower::product::{Operand, Sizes};
 use crate::lower::view::dense_base;
 use crate::lower::{Lowered, Slot};
 use evenkeel_ir::program::{
-    Buffer, BufferId, Launch, MAX_CHUNKS, Matrix, Part, Port, Product, Program, Step, Storage,
+    Buffer, BufferId, Launch, MAX_CHUNKS, Matrix, Panels, Part, Port, Product, Program, Step, Storage,
 };
 use evenkeel_ir::{DType, Extent, Graph, NodeId, Op, Value};
 use rustc_hash::FxHashMap as HashMap;
@@ -39,9 +39,10 @@ pub(super) fn assemble(
     let copies = assembler.outputs(updates, in_place);
     for entry in entries {
         match *entry {
-            Entry::Single(unit) => assembler.unit(&units[unit], None),
-            Entry::Panels { product, kernel, ratio } => {
-                assembler.panels(&units[product], &units[kernel], ratio)
+            Entry::Single(unit) => assembler.unit(&units[unit]),
+            Entry::Panels { prologue, product, epilogue } => {
+                let epilogue = epilogue.map(|(unit, ratio)| (&units[unit], ratio));
+                assembler.panels(prologue.map(|unit| &units[unit]), &units[product], epilogue);
             }
         }
     }
@@ -49,7 +50,6 @@ pub(super) fn assemble(
         let from = assembler.buffer(from);
         assembler.program.steps.push(Step::Copy { from, to });
     }
-    assembler.lifetimes();
     Plan { program: assembler.program, kernels: assembler.kernels }
 }
 
@@ -132,13 +132,7 @@ impl Assembler<'_> {
         buffer
     }
 
-    fn launch(
-        &mut self,
-        unit: &Unit,
-        lowered: &Lowered,
-        multiple: u64,
-        epilogue_of: Option<String>,
-    ) -> Launch {
+    fn launch(&mut self, unit: &Unit, lowered: &Lowered, multiple: u64, panels_of: Option<String>) -> Launch {
         let buffers: SmallVec<[BufferId; 8]> = lowered.slots.iter().map(|&slot| self.slot(slot)).collect();
         let partials = lowered.slots.iter().enumerate().filter_map(|(arg, slot)| match slot {
             Slot::Partial(id) => Some((arg as u32, self.graph.node(*id).types[0].shape.elements())),
@@ -154,49 +148,52 @@ impl Assembler<'_> {
             chunking: chunking(&lowered.kernel, multiple, lowered.single),
         };
         let (kernel, volatile) = (lowered.kernel.clone(), volatile.collect());
-        self.kernels.push(Planned { kernel, volatile, epilogue_of, ops: unit.ops.clone() });
+        self.kernels.push(Planned { kernel, volatile, panels_of, ops: unit.ops.clone() });
         launch
     }
 
-    fn unit(&mut self, unit: &Unit, epilogue: Option<Launch>) {
-        match &unit.work {
-            Work::Kernels(kernels) => {
-                for lowered in kernels {
-                    for &id in &lowered.zeroed {
-                        let buffer = self.buffer(id);
-                        self.program.steps.push(Step::Zero { buffer });
-                    }
-                    let launch = self.launch(unit, lowered, 1, None);
-                    self.program.steps.push(Step::Kernel(launch));
-                    self.combines(lowered, 1);
-                }
+    fn unit(&mut self, unit: &Unit) {
+        let Work::Kernels(kernels) = &unit.work else { return self.panels(None, unit, None) };
+        for lowered in kernels {
+            for &id in &lowered.zeroed {
+                let buffer = self.buffer(id);
+                self.program.steps.push(Step::Zero { buffer });
             }
-            Work::Product { node, lhs, rhs, left, right } => {
-                let product = self.product(*node, [lhs, rhs], [left, right]);
-                self.program.steps.push(Step::Product { product, epilogue });
-            }
+            let launch = self.launch(unit, lowered, 1, None);
+            self.program.steps.push(Step::Kernels(vec![launch]));
+            self.combines(lowered, 1);
         }
     }
 
     fn combines(&mut self, lowered: &Lowered, multiple: u64) {
-        let chunks = chunking(&lowered.kernel, multiple, lowered.single);
+        let chunking = chunking(&lowered.kernel, multiple, lowered.single);
         let mut parts = Vec::new();
         for &(id, op) in &lowered.combines {
             let (partials, out) = (self.slot(Slot::Partial(id)), self.buffer(id));
             let elements = self.graph.node(id).types[0].shape.elements();
-            parts.push(Part { op, partials, out, elements });
+            parts.push(Part { op, partials, out, elements, chunking });
         }
         if !parts.is_empty() {
-            self.program.steps.push(Step::Combine { parts, chunking: chunks });
+            self.program.steps.push(Step::Combine(parts));
         }
     }
 
-    fn panels(&mut self, product: &Unit, kernel: &Unit, ratio: u64) {
-        let Work::Kernels(kernels) = &kernel.work else { unreachable!("an epilogue is a kernel") };
-        let name = product.writes.first().map(|id| format!("v{}", id.0));
-        let launch = self.launch(kernel, &kernels[0], ratio, name);
-        self.unit(product, Some(launch));
-        self.combines(&kernels[0], ratio);
+    /// A product with the kernels on its panels.
+    fn panels(&mut self, prologue: Option<&Unit>, product: &Unit, epilogue: Option<(&Unit, u64)>) {
+        let Work::Product { node, lhs, rhs, left, right } = &product.work else { unreachable!("a product") };
+        let mut attach = |kernel: &Unit, multiple| {
+            let Work::Kernels(kernels) = &kernel.work else {
+                unreachable!("products have kernels around them")
+            };
+            self.launch(kernel, &kernels[0], multiple, Some(format!("v{}", node.0)))
+        };
+        let prologue = prologue.map(|kernel| attach(kernel, 1));
+        let after = epilogue.map(|(kernel, ratio)| attach(kernel, ratio));
+        let product = self.product(*node, [lhs, rhs], [left, right]);
+        self.program.steps.push(Step::Product(Box::new(Panels { prologue, product, epilogue: after })));
+        if let Some((Unit { work: Work::Kernels(kernels), .. }, ratio)) = epilogue {
+            self.combines(&kernels[0], ratio);
+        }
     }
 
     fn product(&mut self, id: NodeId, operands: [&Operand; 2], sizes: [&Sizes; 2]) -> Product {
@@ -227,36 +224,5 @@ impl Assembler<'_> {
                 offset: Extent::fixed(0),
             },
         }
-    }
-
-    /// Finds out when each arena buffer is alive.
-    fn lifetimes(&mut self) {
-        for (place, step) in self.program.steps.iter().enumerate() {
-            for buffer in touched(step) {
-                if let Storage::Arena { first, last } = &mut self.program.buffers[buffer.0 as usize].storage {
-                    *first = (*first).min(place as u32);
-                    *last = (*last).max(place as u32);
-                }
-            }
-        }
-        for buffer in &mut self.program.buffers {
-            if let Storage::Arena { first: first @ u32::MAX, .. } = &mut buffer.storage {
-                *first = 0;
-            }
-        }
-    }
-}
-
-/// Every buffer that a step reads or writes.
-fn touched(step: &Step) -> Vec<BufferId> {
-    match step {
-        Step::Kernel(launch) => launch.buffers.to_vec(),
-        Step::Product { product, epilogue } => {
-            let own = [product.lhs.buffer, product.rhs.buffer, product.out.buffer];
-            own.into_iter().chain(epilogue.iter().flat_map(|launch| launch.buffers.iter().copied())).collect()
-        }
-        Step::Combine { parts, .. } => parts.iter().flat_map(|part| [part.partials, part.out]).collect(),
-        Step::Copy { from, to } => vec![*from, *to],
-        Step::Zero { buffer } => vec![*buffer],
     }
 }

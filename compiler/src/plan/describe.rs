@@ -3,7 +3,7 @@
 use super::Plan;
 use crate::report::Arena;
 use evenkeel_ir::Extent;
-use evenkeel_ir::program::{BufferId, Launch, Part, Program, Step, Storage};
+use evenkeel_ir::program::{BufferId, Launch, Panels, Part, Program, Step, Storage};
 use std::fmt;
 
 impl fmt::Display for Plan {
@@ -33,14 +33,20 @@ impl Plan {
     fn step(&self, step: &Step) -> String {
         let program = &self.program;
         match step {
-            Step::Kernel(launch) => format!("kernel {}", self.launch(launch)),
-            Step::Product { product, epilogue } => {
+            Step::Kernels(launches) => {
+                let launches = launches.iter().map(|launch| self.launch(launch));
+                format!("kernel {}", launches.collect::<Vec<_>>().join("; "))
+            }
+            Step::Product(panels) => {
+                let Panels { prologue, product, epilogue } = &**panels;
                 let [lhs, rhs, out] =
                     [product.lhs, product.rhs, product.out].map(|m| name(program, m.buffer));
+                let before = prologue.as_ref().map(|launch| format!("{}, then ", self.launch(launch)));
                 let after = epilogue.as_ref().map(|launch| format!(", then {}", self.launch(launch)));
-                format!("product {}: {lhs} {rhs} -> {out}{}", product.name, after.unwrap_or_default())
+                let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
+                format!("{before}product {}: {lhs} {rhs} -> {out}{after}", product.name)
             }
-            Step::Combine { parts, .. } => {
+            Step::Combine(parts) => {
                 let part =
                     |part: &Part| format!("{} -> {}", name(program, part.partials), name(program, part.out));
                 format!("combine {}", parts.iter().map(part).collect::<Vec<_>>().join(", "))

@@ -5,9 +5,10 @@
 //! input in place comes after every other reader of that input.
 
 mod buffers;
+mod concurrent;
 mod describe;
-mod epilogue;
 mod order;
+mod panels;
 mod units;
 
 pub use units::{Unit, Work};
@@ -33,8 +34,8 @@ pub struct Planned {
     pub kernel: Kernel,
     /// Which arguments share memory with an output.
     pub volatile: Vec<bool>,
-    /// It runs on panels of a product.
-    pub epilogue_of: Option<String>,
+    /// The product on whose panels it runs.
+    pub panels_of: Option<String>,
     /// Names of the ops that were fused.
     pub ops: Vec<String>,
 }
@@ -43,8 +44,8 @@ pub struct Planned {
 pub fn plan(graph: &Graph, fusion: &Fusion, updates: &[(usize, usize)]) -> Plan {
     let mut units = units::units(graph, fusion);
     let (order, in_place) = order::order(graph, &mut units, updates);
-    let merged = epilogue::merge(&units, &order);
-    buffers::assemble(graph, units, &merged, updates, &in_place)
+    let merged = panels::merge(&units, &order);
+    concurrent::join(buffers::assemble(graph, units, &merged, updates, &in_place))
 }
 
 /// Cuts a kernel into chunks: whole cache lines of rows, where rows are lanes.

@@ -1,5 +1,5 @@
-//! Epilogues: a kernel that reads the result of a product row by row runs on each panel of
-//! the product while the panel is in cache.
+//! Kernels on the panels of products: one that reads the result of a product row by row runs on
+//! each panel while it is in cache, and one that makes the left operand row by row runs before it.
 
 use super::{Unit, Work};
 use crate::lower::Slot;
@@ -14,13 +14,83 @@ use std::collections::BTreeSet;
 pub(super) enum Entry {
     /// A unit by itself.
     Single(usize),
-    /// A product and the kernel unit that follows on its panels; rows of the kernel per row
-    /// of the product.
-    Panels { product: usize, kernel: usize, ratio: u64 },
+    /// A product and the kernels on its panels.
+    Panels {
+        /// The kernel that makes the left operand.
+        prologue: Option<usize>,
+        product: usize,
+        /// The kernel that follows, and its rows per row of the product.
+        epilogue: Option<(usize, u64)>,
+    },
+}
+
+impl Entry {
+    fn units(self) -> impl Iterator<Item = usize> {
+        let (first, others) = match self {
+            Entry::Single(unit) => (unit, [None, None]),
+            Entry::Panels { prologue, product, epilogue } => (product, [prologue, epilogue.map(|e| e.0)]),
+        };
+        std::iter::once(first).chain(others.into_iter().flatten())
+    }
+}
+
+/// Joins products with the kernels around them.
+pub(super) fn merge(units: &[Unit], order: &[usize]) -> Vec<Entry> {
+    with_prologues(units, with_epilogues(units, order))
+}
+
+/// Joins products with an earlier kernel whose results nothing between them reads.
+fn with_prologues(units: &[Unit], mut entries: Vec<Entry>) -> Vec<Entry> {
+    let mut writer: HashMap<NodeId, usize> = HashMap::default();
+    let mut taken = vec![false; entries.len()];
+    for place in 0..entries.len() {
+        for unit in entries[place].units() {
+            writer.extend(units[unit].writes.iter().map(|&id| (id, place)));
+        }
+        let (product, after) = match entries[place] {
+            Entry::Single(unit) => (unit, None),
+            Entry::Panels { product, epilogue, .. } => (product, epilogue),
+        };
+        let Work::Product { lhs, .. } = &units[product].work else { continue };
+        let Some(&start) = writer.get(&lhs.base) else { continue };
+        let Entry::Single(kernel) = entries[start] else { continue };
+        let between = entries[start + 1..place].iter().flat_map(|entry| entry.units());
+        let free = between.chain(after.map(|a| a.0)).all(|unit| independent(&units[kernel], &units[unit]));
+        if !taken[start] && free && feeds(&units[kernel], &units[product]) {
+            taken[start] = true;
+            entries[place] = Entry::Panels { prologue: Some(kernel), product, epilogue: after };
+        }
+    }
+    let kept = entries.into_iter().zip(taken).filter(|(_, taken)| !taken);
+    kept.map(|(entry, _)| entry).collect()
+}
+
+/// May a kernel run after a unit that came behind it?
+fn independent(kernel: &Unit, later: &Unit) -> bool {
+    kernel.writes.is_disjoint(&later.reads)
+        && kernel.reads.is_disjoint(&later.overwrites)
+        && kernel.overwrites.is_disjoint(&later.reads)
+}
+
+/// Does a kernel make the rows of the left operand, and nothing else of the product?
+fn feeds(kernel: &Unit, product: &Unit) -> bool {
+    let (Work::Product { lhs, rhs, left, .. }, Work::Kernels(kernels)) = (&product.work, &kernel.work) else {
+        return false;
+    };
+    let [lowered] = &kernels[..] else { return false };
+    let dense = lhs.offset.scale == 0 && lhs.inner.is_one() && lhs.free == left.inner && left.batch.is_one();
+    let plain = !lowered.single && lowered.zeroed.is_empty() && lowered.combines.is_empty();
+    let arg = lowered.slots.iter().position(|slot| *slot == Slot::Stored(lhs.base));
+    let mut stores = lowered.kernel.stores.iter().filter(|s| Some(s.access.arg as usize) == arg);
+    dense
+        && plain
+        && !kernel.writes.contains(&rhs.base)
+        && arg.is_some()
+        && stores.all(|s| flat_ratio(&lowered.kernel, &s.access, left.free, left.inner).is_some())
 }
 
 /// Joins products with a later kernel where nothing between them matters to the kernel.
-pub(super) fn merge(units: &[Unit], order: &[usize]) -> Vec<Entry> {
+fn with_epilogues(units: &[Unit], order: &[usize]) -> Vec<Entry> {
     let steps = Steps::new(units, order);
     let mut taken: BTreeSet<usize> = BTreeSet::new();
     let mut partner: Vec<Option<(usize, u64)>> = vec![None; units.len()];
@@ -37,7 +107,7 @@ pub(super) fn merge(units: &[Unit], order: &[usize]) -> Vec<Entry> {
     }
     let entry = |&unit: &usize| match partner[unit] {
         _ if taken.contains(&unit) => None,
-        Some((kernel, ratio)) => Some(Entry::Panels { product: unit, kernel, ratio }),
+        Some(after) => Some(Entry::Panels { prologue: None, product: unit, epilogue: Some(after) }),
         None => Some(Entry::Single(unit)),
     };
     order.iter().filter_map(entry).collect()
