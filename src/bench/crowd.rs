@@ -57,11 +57,16 @@ pub fn crowd<G, E: From<Error>>(
         crowded.append(&mut times);
     }
     let figures = Figures::Crowd {
-        quiet_p50_micros: quantile(&mut quiet, 0.5),
+        quiet_mean_micros: mean(&quiet),
         quiet_p99_micros: quantile(&mut quiet, 0.99),
+        mean_micros: mean(&crowded),
         p50_micros: quantile(&mut crowded, 0.5),
         p99_micros: quantile(&mut crowded, 0.99),
         longest_micros: quantile(&mut crowded, 1.0),
     };
     Ok(Row::new(CROWD, threads, Timing { repetitions: medians }, figures))
+}
+
+fn mean(times: &[f64]) -> f64 {
+    times.iter().sum::<f64>() / times.len() as f64
 }

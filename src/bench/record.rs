@@ -72,10 +72,13 @@ pub enum Figures {
     },
     /// A layer while another process runs it too, on as many threads: the row's times are medians.
     Crowd {
-        /// The time that half of the calls keep when there is no other process, in microseconds.
-        quiet_p50_micros: f64,
-        /// The same of 99 of 100 calls.
+        /// The mean time of a call when there is no other process, in microseconds.
+        quiet_mean_micros: f64,
+        /// The time that 99 of 100 calls keep then.
         quiet_p99_micros: f64,
+        /// The mean time of a call beside the other process: as half of the machine is left, twice the
+        /// quiet one where a program uses all of it.
+        mean_micros: f64,
         /// The time that half of the calls keep beside the other process, in microseconds.
         p50_micros: f64,
         /// The same of 99 of 100 calls.

@@ -9,10 +9,14 @@ use evenkeel_ir::program::{Program, Step as ProgramStep};
 use evenkeel_ir::{Graph, bind_batch};
 use std::time::{Duration, Instant};
 
+/// How many kernels of a step are named.
+const SHOWN: usize = 2;
+
 /// The time of one step of a program.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct StepTime {
-    /// What it does: `kernel g0_add`, `product v7`, `product v7 with g3_gelu`, `combine`, ...
+    /// What it does: `kernel g0_add`, `product v7`, `product v7 with g3_gelu`, `combine`, ...; of many
+    /// kernels the first two.
     pub name: String,
     /// Shortest time, in microseconds.
     pub micros: f64,
@@ -44,7 +48,10 @@ pub(super) fn named(program: &Program, report: &Report, batch: u64) -> Vec<StepT
     let mut named = |step: &ProgramStep| {
         let own: Vec<_> = kernels.by_ref().take(step.launches().count()).collect();
         let bytes = own.iter().map(|kernel| kernel.bytes.at(batch)).sum();
-        let around = own.iter().map(|kernel| &kernel.name[..]).collect::<Vec<_>>().join(", ");
+        let mut around = own.iter().take(SHOWN).map(|kernel| &kernel.name[..]).collect::<Vec<_>>().join(", ");
+        if own.len() > SHOWN {
+            around += &format!(" and {} more", own.len() - SHOWN);
+        }
         let name = match step {
             ProgramStep::Kernels(_) => format!("kernel {around}"),
             ProgramStep::Product(panels) if own.is_empty() => format!("product {}", panels.product.name),

@@ -114,9 +114,9 @@ pub(super) fn model_cells(row: &Row) -> Option<[String; 9]> {
         Figures::Latency { p50_micros, p99_micros, .. } => {
             cells[5] = format!("{p50_micros:.1} / {p99_micros:.1}");
         }
-        Figures::Crowd { p50_micros, p99_micros, quiet_p50_micros, .. } => {
+        Figures::Crowd { p50_micros, p99_micros, mean_micros, quiet_mean_micros, .. } => {
             cells[5] = format!("{p50_micros:.1} / {p99_micros:.1}");
-            cells[6] = format!("{:.2}x", p50_micros / quiet_p50_micros);
+            cells[6] = format!("{:.2}x", mean_micros / quiet_mean_micros);
         }
         Figures::Fresh { compile_ms } => cells[7] = format!("{compile_ms:.1}"),
     }
