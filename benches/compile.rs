@@ -1,18 +1,19 @@
 //! How long does compiling take, stage by stage and as a whole training step: of the digits network,
 //! and of transformers of growing depth?
 //!
-//! Every iteration starts from nothing; times are per compilation, on one thread except where the
-//! name says otherwise.
+//! Every iteration starts from nothing except where the name says `again`; times are per compilation,
+//! on one thread except where the name says otherwise. Times in a fresh process are figures of
+//! `evenkeel bench`.
 
 #[path = "common/mlp.rs"]
 mod mlp;
-#[path = "common/transformer.rs"]
-mod transformer;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use evenkeel::bench::Costs;
+use evenkeel::bench::models::{self, Gpt};
 use evenkeel::host::host_target;
 use evenkeel::prelude::*;
-use evenkeel::session::grad_graph;
+use evenkeel::session::{forget_programs, grad_graph};
 use evenkeel_compiler::expand::expand;
 use evenkeel_compiler::fuse::fuse;
 use evenkeel_compiler::plan::plan;
@@ -73,26 +74,35 @@ fn train_step(c: &mut Criterion) {
     let batch = mlp::batch();
     let mut group = c.benchmark_group("compile digits training step");
     for threads in [1, 2] {
-        group.bench_function(BenchmarkId::new("threads", threads), |b| b.iter(|| mlp::step(&batch, threads)));
+        group.bench_function(BenchmarkId::new("threads", threads), |b| {
+            b.iter(|| {
+                forget_programs();
+                mlp::step(&batch, threads)
+            });
+        });
     }
+    group.bench_function("again", |b| b.iter(|| mlp::step(&batch, 1)));
     group.finish();
 }
 
 /// Is every stage linear in depth? Blocks per second, from the times that a compilation of the whole
 /// training step notes.
 fn depth(c: &mut Criterion) {
-    let batch = transformer::batch();
+    let batch = models::sequences();
     let stages =
         ["trace", "recognize", "lint", "grad", "rewrite", "expand", "fuse", "lower and plan", "emit"];
     for stage in stages {
         let mut group = c.benchmark_group(format!("compile blocks: {stage}"));
         group.sample_size(10);
         for blocks in [1, 4, 16, 64] {
+            let model = Model::new(Gpt::new(&mut Rng::seed(0), blocks));
             group.throughput(Throughput::Elements(blocks as u64));
             group.bench_function(blocks.to_string(), |b| {
                 b.iter_custom(|count| {
                     let time = |_| {
-                        let step = transformer::step(blocks, &batch);
+                        forget_programs();
+                        let step = models::gpt_step(model.clone(), &batch, 1, &Costs::REFERENCE)
+                            .expect("it compiles");
                         let report = step.report().expect("it is compiled");
                         let own = report.stages.iter().filter(|(name, _)| *name == stage);
                         own.map(|(_, time)| *time).sum::<Duration>()

@@ -8,7 +8,9 @@
 mod mlp;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use evenkeel::bench::models;
+use evenkeel::bench::Costs;
+use evenkeel::bench::models::{self, Gpt, LAYERS};
+use evenkeel::nn::Rng;
 
 fn digits(c: &mut Criterion) {
     let batch = mlp::batch();
@@ -23,11 +25,11 @@ fn digits(c: &mut Criterion) {
 }
 
 fn gpt(c: &mut Criterion) {
-    let batch = models::sequences();
+    let (model, batch) = (Gpt::new(&mut Rng::seed(0), LAYERS), models::sequences());
     let mut group = c.benchmark_group("train transformer");
     group.throughput(Throughput::Elements(batch.1.sizes()[0] as u64)).sample_size(10);
     for threads in [1, 2] {
-        let mut step = models::gpt_step(&batch, threads).expect("it compiles");
+        let mut step = models::gpt_step(&model, &batch, threads, &Costs::REFERENCE).expect("it compiles");
         let mut run = || step.run(&batch).and_then(|output| output.loss());
         group.bench_function(BenchmarkId::new("threads", threads), |b| b.iter(&mut run));
     }

@@ -1,6 +1,6 @@
 //! A normalization of your own, from primitives: fused, gradient-checked, and timed against a copy.
 
-use evenkeel::bench::{Case, Setting, measure};
+use evenkeel::bench::{Case, Costs, Setting, measure};
 use evenkeel::prelude::*;
 use std::time::Duration;
 
@@ -30,9 +30,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     })?;
 
     // kernels, and speed as a fraction of the rate at which this machine copies as many bytes
-    let setting = Setting { threads: 1, budget: Duration::from_millis(300) };
+    let setting = Setting { threads: 1, budget: Duration::from_millis(300), costs: Costs::REFERENCE };
     for (name, graph) in [("forward", forward), ("backward", backward)] {
-        let measured = measure(&Case { name: name.into(), graph, gradients: false, batch: 2048 }, setting)?;
+        let measured = measure(&Case { name: name.into(), graph, gradients: false, batch: 2048 }, &setting)?;
         let report = &measured.report;
         print!("{}", report.brief());
         println!("{name}: fused to {} kernel, {} combine step", report.kernels.len(), report.combines);

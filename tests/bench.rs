@@ -1,13 +1,15 @@
 //! The tool that measures: its layers, and its figures of what is known.
 
 use crate::cli::{Folder, norm};
-use evenkeel::bench::{Kind, inputs, layers, models, shapes_of};
+use evenkeel::bench::{self, Costs, Kind, inputs, layers, models, shapes_of};
 use evenkeel::host::host_target;
+use evenkeel::prelude::*;
 use evenkeel::session::{float_inputs, vjp_graph};
 use evenkeel_compiler::rewrite::recognize;
 use evenkeel_compiler::{Options, compile};
 use evenkeel_ir::eval;
-use evenkeel_runtime::{Argument, Executable, Tensor};
+use evenkeel_runtime::{Argument, Executable};
+use std::time::Duration;
 
 /// A shape on which the interpreter is fast.
 fn small(kind: Kind) -> &'static [u64] {
@@ -101,7 +103,7 @@ fn a_run_prints_writes_and_draws_its_figures() {
     }
     assert!(text.ends_with("exit code 0\n"), "{text}");
     let figures = json(&folder, "figures.json");
-    assert_eq!(figures["schema"], "evenkeel.bench.v1");
+    assert_eq!(figures["schema"], "evenkeel.bench.v2");
     let rows = figures["rows"].as_array().unwrap();
     let names: Vec<_> = rows.iter().map(|row| format!("{} {}", row["name"], row["threads"])).collect();
     let case = |name: &str| [format!("\"{name}\" 1"), format!("\"{name}\" 2")];
@@ -130,25 +132,68 @@ fn a_quick_run_measures_one_shape() {
 #[test]
 fn models_are_measured_by_name() {
     let folder = folder("bench-models");
-    let text =
-        folder.run("bench mlp_step mlp_latency --threads 1 --time 1 --profile profile.json --json a.json");
+    let text = folder
+        .run("bench mlp_step mlp_latency --threads 1 --time 1 --steps --profile profile.json --json a.json");
     assert!(text.ends_with("exit code 0\n"), "{text}");
+    for part in ["product with kernel", "kernel g", "combine", "share"] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
     let rows = json(&folder, "a.json")["rows"].clone();
     let kinds: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["step", "latency", "latency"]);
     assert_eq!((&rows[0]["samples"], &rows[2]["callers"]), (&64.into(), &8.into()));
     assert!(rows[2]["p50_micros"].as_f64() <= rows[2]["p99_micros"].as_f64());
+    let steps = rows[0]["steps"].as_array().unwrap();
+    assert!(steps.len() > 10 && steps.iter().all(|step| step["micros"].as_f64() > Some(0.0)), "{}", rows[0]);
+}
+
+#[test]
+fn the_interpreter_has_no_steps_and_others_count_their_bytes() {
+    let batch = (Tensor::full(&[3, 4], 1f32), Tensor::full(&[3, 2], 1f32));
+    let model = Linear::new(&mut Rng::seed(0), 4, 2);
+    let timed = |device, batch: &(Tensor, Tensor)| {
+        let loss = |m: &Linear, (x, y): (Var, Var)| m.forward(x).mse(y);
+        let mut step = train_step(&model, Sgd::new(0.1), loss).device(device).compile(batch).unwrap();
+        bench::steps(&mut step, batch, Duration::ZERO).unwrap()
+    };
+    assert_eq!(timed(Device::Interp, &batch), []);
+    let few = timed(Device::Cpu, &batch);
+    assert!(few.iter().any(|step| step.kind() == "product with kernel"), "{few:?}");
+    let more = timed(Device::Cpu, &(Tensor::full(&[6, 4], 1f32), Tensor::full(&[6, 2], 1f32)));
+    let bytes = |steps: &[bench::StepTime]| steps.iter().map(|step| step.bytes).sum::<u64>();
+    assert!(bytes(&few) < bytes(&more), "{few:?}, {more:?}");
+}
+
+#[test]
+fn other_processes_compile_and_compete() {
+    let folder = folder("bench-processes");
+    let text = folder.run(
+        "bench fresh_layer_norm crowd --threads 1 --time 10 --profile profile.json --json processes.json",
+    );
+    assert!(text.ends_with("exit code 0\n"), "{text}");
+    let rows = json(&folder, "processes.json")["rows"].clone();
+    let number = |row: usize, field: &str| rows[row][field].as_f64().unwrap();
+    assert_eq!((&rows[0]["kind"], &rows[1]["kind"]), (&"fresh".into(), &"crowd".into()));
+    assert_eq!(rows[0]["repetitions"].as_array().unwrap().len(), 11, "one per process");
+    assert!(number(0, "compile_ms") * 1e3 >= number(0, "micros"), "{rows}");
+    assert!(number(1, "p50_micros") <= number(1, "p99_micros"), "{rows}");
+    assert!(number(1, "p99_micros") <= number(1, "longest_micros"), "{rows}");
+    let text = folder.run("bench --process nothing");
+    assert!(text.contains("nothing named nothing") && text.ends_with("exit code 2\n"), "{text}");
 }
 
 #[test]
 fn the_models_learn() {
     let batch = models::sequences();
-    let mut step = models::gpt_step(&batch, 2).unwrap();
+    let mut step =
+        models::gpt_step(models::Gpt::new(&mut Rng::seed(0), models::LAYERS), &batch, 2, &Costs::REFERENCE)
+            .unwrap();
     let losses = [(); 3].map(|()| step.run(&batch).unwrap().loss().unwrap());
     // it knows nothing yet: about the logarithm of 96 characters
     assert!((4.0..6.5).contains(&losses[0]) && losses[2] < losses[0], "{losses:?}");
     let batch = models::digits_like(64);
-    let mut step = models::mlp_step(&batch, 1).unwrap();
+    let mut step =
+        models::mlp_step(models::Mlp::new(&mut Rng::seed(0)), &batch, 1, &Costs::REFERENCE).unwrap();
     let losses = [(); 20].map(|()| step.run(&batch).unwrap().loss().unwrap());
     assert!(losses[19] < losses[0] / 2.0, "{losses:?}");
 }
@@ -174,13 +219,28 @@ fn a_calibration_is_a_profile() {
     assert_eq!(json(&folder, "run.json")["ceilings"], own["ceilings"]);
 }
 
-/// The figures of a run with all times multiplied.
+#[test]
+fn the_compiler_reads_what_a_profile_says() {
+    let folder = folder("bench-costs");
+    folder.file(
+        "recip.ek",
+        "x = input f32[N,64]\na = input f32[64]\nb = input f32[64]\nreturn y=div x (mul a b)",
+    );
+    let free = PROFILE.replace("\"fork_join_micros\": 1.0", "\"fork_join_micros\": 0.0");
+    folder.file("free.json", free.replace("\"call_overhead_micros\": 0.1", "\"call_overhead_micros\": 0.0"));
+    folder.file("dear.json", PROFILE.replace("\"fork_join_micros\": 1.0", "\"fork_join_micros\": 1e6"));
+    let rewritten = |profile: &str| folder.run(&format!("explain recip.ek --grad --after rewrite {profile}"));
+    let text = |text: String| text.split_once('\n').map(|(_, rest)| rest.to_string());
+    let [free, dear] = ["--profile free.json", "--profile dear.json"].map(|p| text(rewritten(p)));
+    assert!(free.as_ref().is_some_and(|text| text.contains("exit code 0")) && free != dear, "{dear:?}");
+}
+
+/// The figures of a run with all times multiplied, as if nothing had disturbed it.
 fn scaled(figures: &serde_json::Value, factor: f64) -> String {
-    let time = |value: &serde_json::Value| serde_json::json!(value.as_f64().unwrap() * factor);
     let mut figures = figures.clone();
     for row in figures["rows"].as_array_mut().unwrap() {
-        let repetitions = row["repetitions"].as_array().unwrap().iter().map(time).collect();
-        (row["micros"], row["repetitions"]) = (time(&row["micros"]), repetitions);
+        let micros = row["micros"].as_f64().unwrap() * factor;
+        (row["micros"], row["repetitions"]) = (micros.into(), serde_json::json!([micros, 1.01 * micros]));
     }
     figures.to_string()
 }
@@ -192,7 +252,8 @@ fn runs_are_compared() {
         "bench softmax --rows 4 --columns 8 --threads 1 --time 1 --profile profile.json --json run.json",
     );
     let run = json(&folder, "run.json");
-    folder.file("fast.json", scaled(&run, 1e-3)).file("slow.json", scaled(&run, 1e3));
+    folder.file("run.json", scaled(&run, 1.0));
+    folder.file("fast.json", scaled(&run, 1e-6)).file("slow.json", scaled(&run, 1e6));
     for (before, counts, code) in [
         ("run.json", "0 faster, 0 slower, 2 without change", 0),
         ("fast.json", "0 faster, 2 slower, 0 without change", 1),
@@ -219,6 +280,12 @@ fn wrong_files_are_told_apart() {
     let mut cut = json(&folder, "run.json");
     cut["rows"][0].as_object_mut().unwrap().remove("bytes");
     folder.file("cut.json", cut.to_string()).file("text.json", "softmax").file("list.json", "[]");
+    folder
+        .file("missing.json", PROFILE.replace("\"gigaflops\": 1.0,", ""))
+        .file("negative.json", PROFILE.replace("\"gigaflops\": 1.0", "\"gigaflops\": -1.0"))
+        .file("late.json", PROFILE.replace("\"fork_join_micros\": 1.0", "\"fork_join_micros\": -0.5"))
+        .file("infinite.json", PROFILE.replace("\"copy\": 2.0", "\"copy\": 1e999"))
+        .file("version.json", PROFILE.replace("profile.v1", "profile.v9"));
     insta::assert_snapshot!(folder.runs(&[
         "bench none.json",
         "bench text.json",
@@ -228,6 +295,12 @@ fn wrong_files_are_told_apart() {
         "bench run.json --threads 1",
         "bench silu --compare none.json",
         "bench silu --profile run.json",
+        "explain norm.ek --profile none.json",
+        "explain norm.ek --profile missing.json",
+        "explain norm.ek --profile negative.json",
+        "explain norm.ek --profile late.json",
+        "explain norm.ek --profile infinite.json",
+        "bench silu --profile version.json",
         "bench silu --calibrate c.json",
         "bench rewrite --html page.html",
         "bench evonorm_s0 --rows 4",

@@ -12,7 +12,7 @@ use evenkeel::session::{jvp_graph, vjp_graph};
 use evenkeel::trace::{Fault, TraceError};
 use evenkeel::vectors::{Machine, Precision, play};
 use evenkeel_compiler::grad::GradError;
-use evenkeel_compiler::{CompileError, Options, compile};
+use evenkeel_compiler::{Bandwidth, CompileError, Costs, Options, compile};
 use evenkeel_ir::op::{RandomKind, infer};
 use evenkeel_ir::{Axes, Composite, EvalError, Graph, IrError, Literal, Op, Target, Unary, eval, parse};
 use evenkeel_runtime::{Argument, Executable, RuntimeError};
@@ -198,9 +198,24 @@ fn derivatives_that_do_not_exist() {
 #[test]
 fn graphs_that_do_not_compile() {
     let half = graph("x = input f16[4]\nreturn y=exp x");
-    let error = compile(&half, &Target::BASELINE, &Options::default()).unwrap_err();
+    let not_executable = compile(&half, &Target::BASELINE, &Options::default()).unwrap_err();
+    let of = |costs: Costs| {
+        let options = Options { costs, ..Options::default() };
+        compile(&graph("x = input f32[4]\nreturn y=exp x"), &Target::BASELINE, &options).unwrap_err()
+    };
+    let usual = || Costs::REFERENCE;
+    let x = Tensor::full(&[4], 1f32);
+    let of_jit = jit((), |_: &(), x: Var| x.exp()).costs(Costs { operations: -2.0, ..usual() });
+    let Some(Error::Compile(of_jit)) = of_jit.compile(&x).err() else { panic!("the costs are wrong") };
+    let errors: [CompileError; 6] = [
+        not_executable,
+        of(Costs { operations: 0.0, ..usual() }),
+        of(Costs { cached: f64::NAN, ..usual() }),
+        of(Costs { step_micros: f64::INFINITY, ..usual() }),
+        of(Costs { levels: vec![Bandwidth { holds: 1e9, rate: 0.0 }], ..usual() }),
+        of_jit,
+    ];
     let internal = ["Pass", "Emit"];
-    let errors: [CompileError; 1] = [error];
     insta::assert_snapshot!(messages("compiler/src/error.rs", "CompileError", &internal, &errors));
 }
 

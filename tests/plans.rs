@@ -1,8 +1,10 @@
 //! What runs together: kernels on the panels of products, and kernels in one launch.
 
 use crate::oracle::{check, numbers, widths, with_gradients};
-use evenkeel::bench::models::{digits_like, mlp_step};
+use evenkeel::bench::Costs;
+use evenkeel::bench::models::{Mlp, digits_like, mlp_step};
 use evenkeel::host::host_target;
+use evenkeel::nn::Rng;
 use evenkeel_compiler::{Compiled, Options, compile};
 use evenkeel_ir::eval::eval;
 use evenkeel_ir::op::RandomKind;
@@ -231,7 +233,8 @@ fn the_arena_is_packed() {
 /// All updates of a training step are one launch of a few different kernels.
 #[test]
 fn updates_of_all_parameters_are_launched_together() {
-    let step = mlp_step(&digits_like(64), 2).unwrap();
+    let model = Mlp::new(&mut Rng::seed(0));
+    let step = mlp_step(model, &digits_like(64), 2, &Costs::REFERENCE).unwrap();
     let report = step.report().unwrap();
     let updates: Vec<_> = report.kernels.iter().filter(|k| k.name.contains("select_select")).collect();
     assert_eq!(updates.len(), 10, "{report}");

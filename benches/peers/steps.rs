@@ -2,7 +2,8 @@
 //! their words.
 
 use crate::Contender;
-use evenkeel::bench::models::{Gpt, Mlp, digits_like, gpt_step, mlp_step, sequences};
+use evenkeel::bench::Costs;
+use evenkeel::bench::models::{Gpt, LAYERS, Mlp, digits_like, gpt_step, mlp_step, sequences};
 use evenkeel::checkpoint;
 use evenkeel::nn::{FieldPath, LeafRef};
 use evenkeel::prelude::*;
@@ -19,11 +20,13 @@ pub(crate) fn step(name: &str, threads: usize) -> Result<Box<dyn Contender>, Box
     Ok(match name {
         "mlp" => {
             let batch = digits_like(64);
-            Box::new(Training { step: mlp_step(&batch, threads)?, batch, start: Mlp::new(&mut Rng::seed(0)) })
+            let start = Mlp::new(&mut Rng::seed(0));
+            Box::new(Training { step: mlp_step(&start, &batch, threads, &Costs::REFERENCE)?, batch, start })
         }
         "gpt" => {
             let batch = sequences();
-            Box::new(Training { step: gpt_step(&batch, threads)?, batch, start: Gpt::new(&mut Rng::seed(0)) })
+            let start = Gpt::new(&mut Rng::seed(0), LAYERS);
+            Box::new(Training { step: gpt_step(&start, &batch, threads, &Costs::REFERENCE)?, batch, start })
         }
         _ => return Err(format!("no training step is named {name}").into()),
     })

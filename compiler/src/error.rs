@@ -17,6 +17,16 @@ pub enum CompileError {
         /// The user's line.
         place: Option<Place>,
     },
+    /// Costs of no machine.
+    #[error(
+        "costs: {what} is {found}: expected a number that is finite and not negative, and above 0 for a speed"
+    )]
+    Costs {
+        /// The field.
+        what: &'static str,
+        /// Its value.
+        found: f64,
+    },
     /// A pass left a broken graph: a bug of this library.
     #[error("bug in pass {pass}: {source}")]
     Pass {

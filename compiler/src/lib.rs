@@ -3,6 +3,7 @@
 //! [`compile`] reads like the flow: expand, fuse, plan (with lowering), emit. Differentiation
 //! ([`grad`]) and rewriting are graph-to-graph and run before it.
 
+mod costs;
 pub mod emit;
 mod error;
 pub mod expand;
@@ -17,6 +18,7 @@ mod report;
 pub mod rewrite;
 pub mod schedule;
 
+pub use costs::{Bandwidth, Costs};
 pub use error::CompileError;
 pub use pipeline::{Compiled, Options, compile};
 pub use report::{Amount, Arena, KernelReport, Report};

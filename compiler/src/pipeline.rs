@@ -1,5 +1,6 @@
 //! The flow from graph to program, in one screen.
 
+use crate::costs::Costs;
 use crate::emit::clif::Generator;
 use crate::emit::{EmitError, Emitted, emit};
 use crate::error::CompileError;
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 /// What the caller decides.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Outputs that overwrite inputs: `(output, input)`, by position.
     pub updates: Vec<(usize, usize)>,
@@ -29,6 +30,8 @@ pub struct Options {
     pub rules: Rules,
     /// How far rewriting may change results in floating point: up to this tier.
     pub float: Tier,
+    /// What work costs where the program will run.
+    pub costs: Costs,
     /// Outputs that are there to be looked at; the report says what fusion they prevent.
     pub taps: Vec<usize>,
 }
@@ -41,6 +44,7 @@ impl Default for Options {
             rewrite: true,
             rules: Rules::standard(),
             float: Tier::default(),
+            costs: Costs::default(),
             taps: Vec::new(),
         }
     }
@@ -60,13 +64,14 @@ pub struct Compiled {
 /// The program depends on graph, target and options only.
 ///
 /// # Errors
-/// Element types that are not executable; bugs of passes and code generation.
+/// Element types that are not executable; costs that are not positive and finite; bugs of passes and
+/// code generation.
 pub fn compile(graph: &Graph, target: &Target, options: &Options) -> Result<Compiled, CompileError> {
     let mut clock = Clock::start();
     check(graph)?;
-    let Options { rules, float, .. } = options;
+    options.costs.check()?;
     let rewritten =
-        if options.rewrite { simplify_with(graph, rules, *float)? } else { Simplified::unchanged(graph) };
+        if options.rewrite { simplify_with(graph, options)? } else { Simplified::unchanged(graph) };
     clock.stage("rewrite");
     let expanded = verified("expand", expand(&rewritten.graph))?;
     clock.stage("expand");

@@ -1,8 +1,8 @@
 //! What a compilation did, for `explain` and `bench`.
 
 use crate::error::CompileError;
-use crate::rewrite::rule::Tier;
-use crate::rewrite::{Change, Found, Kept, NearMiss, Recognized, Rules, Tally, simplify_explained};
+use crate::pipeline::Options;
+use crate::rewrite::{Change, Found, Kept, NearMiss, Recognized, Tally, simplify_explained};
 use evenkeel_ir::program::Program;
 use evenkeel_ir::{Extent, Graph};
 use std::collections::BTreeMap;
@@ -162,13 +162,12 @@ impl Report {
 }
 
 impl Report {
-    /// The report with details of every scope of `graph`, which was compiled by these rules under
-    /// this float contract.
+    /// The report with details of every scope of `graph`, which was compiled with these options.
     ///
     /// # Errors
     /// Bugs of the rewriter.
-    pub fn explained(&self, graph: &Graph, rules: &Rules, float: Tier) -> Result<Report, CompileError> {
-        let rewritten = simplify_explained(graph, rules, float)?;
+    pub fn explained(&self, graph: &Graph, options: &Options) -> Result<Report, CompileError> {
+        let rewritten = simplify_explained(graph, options)?;
         let simplified = rewritten.scopes.iter().map(Change::to_string).collect();
         let kept = rewritten.kept.iter().map(Kept::to_string).collect();
         Ok(Report { simplified, kept, ..self.clone() })

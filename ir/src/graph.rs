@@ -6,7 +6,7 @@
 
 use crate::dtype::DType;
 use crate::error::{IrError, Place};
-use crate::op::{Attrs, Binary, Composite, Op, Real, Reduce, Unary, infer};
+use crate::op::{Attrs, Binary, Composite, Op, Real, Reduce, Subgraph, Unary, infer};
 use crate::shape::{Axes, Extent, Shape, TensorType};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
@@ -109,6 +109,17 @@ impl Graph {
     /// Where a node comes from.
     pub fn provenance(&self, id: NodeId) -> &Provenance {
         &self.provenance[id.0 as usize]
+    }
+
+    /// True for an equal graph that was written at the same places, with all that it calls.
+    pub fn is_same_source(&self, other: &Graph) -> bool {
+        let same = |(a, b): (&Subgraph, &Subgraph)| a.0.is_same_source(&b.0);
+        self == other && self.provenance == other.provenance && self.calls().zip(other.calls()).all(same)
+    }
+
+    /// The graphs that its ops hold.
+    fn calls(&self) -> impl Iterator<Item = &Subgraph> {
+        self.nodes.iter().flat_map(|node| node.op.subgraphs())
     }
 
     /// The value of every declared input, by position.

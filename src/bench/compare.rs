@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn a_verdict_needs_three_percent_and_ranges_apart() {
         let row = |repetitions: &[f64]| {
-            let figures = Figures::Step { samples: 1, compile_ms: [1.0; 2] };
+            let figures = Figures::Fresh { compile_ms: 1.0 };
             Row::new("step", 1, Timing { repetitions: repetitions.to_vec() }, figures)
         };
         for (before, now, change) in [

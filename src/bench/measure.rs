@@ -1,13 +1,14 @@
 //! Measuring a graph: how long a call takes, beside a copy and beside its ops one by one.
 
+use super::steps::{StepTime, named};
 use super::timing::{Clock, REPETITIONS, Timing};
 use crate::error::Error;
 use crate::host::host_target;
 use crate::session::engine::Setup;
+use crate::session::memo::compile;
 use crate::session::origin::Origin;
-use crate::session::{float_inputs, vjp_graph};
-use evenkeel_compiler::{Options, Report, compile};
-use evenkeel_ir::program::{Program, Step};
+use crate::session::{float_inputs, forget_programs, vjp_graph};
+use evenkeel_compiler::{Costs, Options, Report};
 use evenkeel_ir::random::threefry;
 use evenkeel_ir::{DType, Graph, can_allocate};
 use evenkeel_runtime::{Argument, Executable, RuntimeError, Tensor};
@@ -27,23 +28,14 @@ pub struct Case {
 }
 
 /// How it is measured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Setting {
     /// Threads of the compiled program; the copy runs on one.
     pub threads: usize,
     /// About how long to measure.
     pub budget: Duration,
-}
-
-/// The time of one step of a program.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct StepTime {
-    /// What it does: `kernel g0_add`, `product v7`, `combine`, ...
-    pub name: String,
-    /// Shortest time, in microseconds.
-    pub micros: f64,
-    /// Bytes that a kernel reads and writes; 0 for other steps.
-    pub bytes: u64,
+    /// What work costs, for the compiler.
+    pub costs: Costs,
 }
 
 /// The figures of one graph.
@@ -61,8 +53,10 @@ pub struct Measurement {
     pub copy_micros: f64,
     /// Shortest time with every op a kernel of its own, in microseconds.
     pub unfused_micros: f64,
-    /// From the graph as written to loaded code: the first time, and the shortest of three more.
-    pub compile: [Duration; 2],
+    /// From the graph as written to loaded code, when no program is remembered.
+    pub compile: Duration,
+    /// The same when the program is remembered, the shortest of three times.
+    pub recompile: Duration,
     /// Its steps, in order.
     pub steps: Vec<StepTime>,
     /// What the compiler did, with times per stage.
@@ -86,24 +80,27 @@ impl Measurement {
     }
 }
 
-/// Recognizes, differentiates, compiles and measures a case.
+/// Recognizes, differentiates, compiles and measures a case. Programs that the process has compiled
+/// before are [forgotten](forget_programs).
 ///
 /// The fused program, a copy of as many bytes on one thread and the unfused program take turns, each
 /// for a while, so that each finds its data where it left them.
 ///
 /// # Errors
 /// A graph that cannot be differentiated or does not compile; inputs that memory cannot hold.
-pub fn measure(case: &Case, setting: Setting) -> Result<Measurement, Error> {
-    let Setting { threads, budget } = setting;
-    let fused = Loaded::compile(case, threads, true)?;
-    let mut again = Duration::MAX;
+pub fn measure(case: &Case, setting: &Setting) -> Result<Measurement, Error> {
+    let Setting { threads, budget, ref costs } = *setting;
+    let options = |fuse| Options { fuse, costs: costs.clone(), ..Options::default() };
+    forget_programs();
+    let fused = Loaded::compile(case, threads, &options(true))?;
+    let mut recompile = Duration::MAX;
     for _ in 0..3 {
-        again = again.min(Loaded::compile(case, threads, true)?.took);
+        recompile = recompile.min(Loaded::compile(case, threads, &options(true))?.took);
     }
-    let unfused = Loaded::compile(case, threads, false)?;
+    let unfused = Loaded::compile(case, threads, &options(false))?;
     check_memory(&fused.graph, case.batch)?;
     let inputs = inputs(&fused.graph, case.batch);
-    let (compile, report) = ([fused.took, again], fused.report);
+    let (compile, report) = (fused.took, fused.report);
     let (mut fused, mut unfused) =
         (Runner::new(fused.executable, &inputs), Runner::new(unfused.executable, &inputs));
     fused.run()?;
@@ -116,7 +113,7 @@ pub fn measure(case: &Case, setting: Setting) -> Result<Measurement, Error> {
     };
     let (mut copy, mut own) = (Clock::of(&mut copying)?, Clock::of(|| fused.run())?);
     let mut slow = Clock::of(|| unfused.run())?;
-    let (mut repetitions, mut steps) = (Vec::new(), fused.steps(&report, case.batch));
+    let (mut repetitions, mut steps) = (Vec::new(), named(fused.executable.program(), &report, case.batch));
     for _ in 0..REPETITIONS {
         own.best = f64::INFINITY;
         own.run_for(budget / (2 * REPETITIONS), || fused.run())?;
@@ -137,28 +134,29 @@ pub fn measure(case: &Case, setting: Setting) -> Result<Measurement, Error> {
         copy_micros: copy.best,
         unfused_micros: slow.best,
         compile,
+        recompile,
         steps,
         report,
     })
 }
 
 /// A compiled case and how long that took.
-struct Loaded {
-    graph: Graph,
-    executable: Executable,
+pub(super) struct Loaded {
+    pub(super) graph: Graph,
+    pub(super) executable: Executable,
     report: Report,
     took: Duration,
 }
 
 impl Loaded {
-    fn compile(case: &Case, threads: usize, fuse: bool) -> Result<Loaded, Error> {
+    pub(super) fn compile(case: &Case, threads: usize, options: &Options) -> Result<Loaded, Error> {
         let clock = Instant::now();
         let mut origin = Origin::default();
         let mut graph = origin.recognize(&case.graph, &Setup::default())?;
         if case.gradients {
             graph = origin.stage("grad", || vjp_graph(&graph, &float_inputs(&graph)))?;
         }
-        let compiled = compile(&graph, &host_target(threads), &Options { fuse, ..Options::default() })?;
+        let compiled = compile(&graph, &host_target(threads), options)?;
         let executable = Executable::load(compiled.program, threads)?;
         let took = clock.elapsed();
         let mut report = compiled.report;
@@ -206,33 +204,10 @@ impl<'a> Runner<'a> {
         Ok(self.executable.run(&mut self.arguments, &mut self.outputs)?)
     }
 
-    /// The steps with their names, not yet measured.
-    fn steps(&self, report: &Report, batch: u64) -> Vec<StepTime> {
-        let program: &Program = self.executable.program();
-        let mut kernels = report.kernels.iter();
-        let mut named = |step: &Step| {
-            let own: Vec<_> = kernels.by_ref().take(step.launches().count()).collect();
-            let bytes = own.iter().map(|kernel| kernel.bytes.at(batch)).sum();
-            let around = own.iter().map(|kernel| &kernel.name[..]).collect::<Vec<_>>().join(", ");
-            let name = match step {
-                Step::Kernels(_) => format!("kernel {around}"),
-                Step::Product(panels) if own.is_empty() => format!("product {}", panels.product.name),
-                Step::Product(panels) => format!("product {} with {around}", panels.product.name),
-                Step::Combine(_) => "combine".into(),
-                Step::Copy { .. } => "copy".into(),
-                Step::Zero { .. } => "fill".into(),
-            };
-            StepTime { name, micros: f64::INFINITY, bytes }
-        };
-        program.steps.iter().map(&mut named).collect()
-    }
-
     /// Runs once and keeps the shorter times.
     fn time(&mut self, steps: &mut [StepTime]) -> Result<(), Error> {
         self.executable.run_timed(&mut self.arguments, &mut self.outputs, &mut self.times)?;
-        for (step, time) in steps.iter_mut().zip(&self.times) {
-            step.micros = step.micros.min(time.as_secs_f64() * 1e6);
-        }
+        StepTime::shorten(steps, &self.times);
         Ok(())
     }
 }

@@ -9,18 +9,27 @@
 
 mod ceilings;
 mod compare;
+mod crowd;
+mod fresh;
 mod layers;
 mod machine;
 mod measure;
 pub mod models;
+mod profile;
 mod record;
 pub mod rewrite;
+mod steps;
 mod timing;
 
 pub use self::ceilings::{Ceilings, Level, ThreadCeilings};
 pub use self::compare::{Change, Comparison, compare};
+pub use self::crowd::{CROWD, calls, crowd};
+pub use self::fresh::{Fresh, fresh};
 pub use self::layers::{Kind, Layer, layers, shapes_of};
 pub use self::machine::{Cache, Machine};
-pub use self::measure::{Case, Measurement, Setting, StepTime, call_overhead, inputs, measure};
-pub use self::record::{Figures, LayerFigures, Profile, Record, RecordError, Row};
+pub use self::measure::{Case, Measurement, Setting, call_overhead, inputs, measure};
+pub use self::profile::Profile;
+pub use self::record::{Figures, LayerFigures, Record, RecordError, Row};
+pub use self::steps::{StepTime, steps};
 pub use self::timing::{REPETITIONS, Timing, bench, time};
+pub use evenkeel_compiler::{Bandwidth, Costs};

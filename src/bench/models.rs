@@ -1,14 +1,16 @@
 //! Whole models: training steps of a small network and a small transformer, and the latency of one
 //! row under several callers.
 
+use super::measure::Setting;
 use super::record::{Figures, Row, millis};
-use super::timing::{REPETITIONS, Timing, time};
+use super::timing::{REPETITIONS, Timing, quantile, time};
 use crate::error::Error;
 use crate::nn::{Embedding, LayerNorm, Linear, Module, Parameters, Rng};
 use crate::optim::AdamW;
-use crate::session::{Tensors, jit};
+use crate::session::{IntoModel, Model, Tensors, forget_programs, jit};
 use crate::trace::Var;
 use crate::train::{Step, train_step};
+use evenkeel_compiler::Costs;
 use evenkeel_ir::op::{BinaryMethods, UnaryMethods};
 use evenkeel_runtime::Tensor;
 use std::sync::Barrier;
@@ -21,7 +23,7 @@ pub struct Workload {
     pub name: &'static str,
     /// What is measured.
     pub about: &'static str,
-    measure: fn(usize, Duration) -> Result<Figured, Error>,
+    measure: fn(&Setting) -> Result<Figured, Error>,
 }
 
 type Figured = (Timing, Figures);
@@ -30,28 +32,30 @@ const WORKLOADS: &[Workload] = &[
     Workload {
         name: "mlp_step",
         about: "training step of a network 64-256-256-10 with LayerNorm and GELU, batch 64, AdamW",
-        measure: |threads, budget| {
-            let batch = digits_like(64);
-            step(64, &batch, || mlp_step(&batch, threads), budget)
+        measure: |setting| {
+            let (model, batch) = (Model::new(Mlp::new(&mut Rng::seed(0))), digits_like(64));
+            let compile = || mlp_step(model.clone(), &batch, setting.threads, &setting.costs);
+            step(64, &batch, compile, setting.budget)
         },
     },
     Workload {
         name: "gpt_step",
         about: "training step of a transformer of 4 layers, width 128, 4 heads, 16 sequences of 128 tokens, AdamW",
-        measure: |threads, budget| {
-            let batch = sequences();
-            step(SEQUENCES, &batch, || gpt_step(&batch, threads), budget)
+        measure: |setting| {
+            let (model, batch) = (Model::new(Gpt::new(&mut Rng::seed(0), LAYERS)), sequences());
+            let compile = || gpt_step(model.clone(), &batch, setting.threads, &setting.costs);
+            step(SEQUENCES, &batch, compile, setting.budget)
         },
     },
     Workload {
         name: "mlp_latency_1",
         about: "one row through a network 64-256-256-10, one caller",
-        measure: |threads, budget| latency(threads, 1, budget),
+        measure: |setting| latency(setting, 1),
     },
     Workload {
         name: "mlp_latency_8",
         about: "one row through a network 64-256-256-10, eight callers at once",
-        measure: |threads, budget| latency(threads, 8, budget),
+        measure: |setting| latency(setting, 8),
     },
 ];
 
@@ -61,38 +65,41 @@ pub fn workloads() -> &'static [Workload] {
 }
 
 impl Workload {
-    /// Compiles and times it for about `budget`.
+    /// Compiles and times it. Programs that the process has compiled before are
+    /// [forgotten](forget_programs).
     ///
     /// # Errors
     /// None that users cause: the models are fixed.
-    pub fn measure(&self, threads: usize, budget: Duration) -> Result<Row, Error> {
-        let (timing, figures) = (self.measure)(threads, budget)?;
-        Ok(Row::new(self.name, threads, timing, figures))
+    pub fn measure(&self, setting: &Setting) -> Result<Row, Error> {
+        let (timing, figures) = (self.measure)(setting)?;
+        Ok(Row::new(self.name, setting.threads, timing, figures))
     }
 }
 
-/// Times a training step; what it compiles is compiled twice to see whether that is faster.
+/// Times a training step, and compiles it with nothing remembered and again.
 fn step<M: Parameters, B: Tensors>(
     samples: usize,
     batch: &B,
     compile: impl Fn() -> Result<Step<M>, Error>,
     budget: Duration,
 ) -> Result<Figured, Error> {
+    forget_programs();
     let clock = Instant::now();
     let mut step = compile()?;
-    let first = clock.elapsed();
-    let clock = Instant::now();
-    drop(compile()?);
-    let compile_ms = [first, clock.elapsed()].map(millis);
+    let compile_ms = millis(clock.elapsed());
+    let recompile = time(|| compile().map(drop), Duration::ZERO)?;
     let timing = time(|| step.run(batch)?.loss().map(drop), budget)?;
-    Ok((timing, Figures::Step { samples, compile_ms }))
+    let steps = super::steps(&mut step, batch, budget / 6)?;
+    Ok((timing, Figures::Step { samples, compile_ms, recompile_ms: recompile.micros() / 1e3, steps }))
 }
 
 /// Callers that each pass one row again and again.
-fn latency(threads: usize, callers: usize, budget: Duration) -> Result<Figured, Error> {
+fn latency(setting: &Setting, callers: usize) -> Result<Figured, Error> {
+    let Setting { threads, budget, ref costs } = *setting;
     let row = digits_like(1).0;
     let model = Mlp::new(&mut Rng::seed(0));
-    let predict = jit(model, |m: &Mlp, x: Var| m.forward(x)).threads(threads).compile(&row)?;
+    let predict =
+        jit(model, |m: &Mlp, x: Var| m.forward(x)).threads(threads).costs(costs.clone()).compile(&row)?;
     predict.run(&row)?;
     let (mut all, mut medians) = (Vec::new(), Vec::new());
     for _ in 0..REPETITIONS {
@@ -120,12 +127,6 @@ fn latency(threads: usize, callers: usize, budget: Duration) -> Result<Figured, 
     }
     let (p50_micros, p99_micros) = (quantile(&mut all, 0.5), quantile(&mut all, 0.99));
     Ok((Timing { repetitions: medians }, Figures::Latency { callers, p50_micros, p99_micros }))
-}
-
-/// The time that this fraction of calls keeps.
-fn quantile(times: &mut [f64], fraction: f64) -> f64 {
-    times.sort_unstable_by(f64::total_cmp);
-    times[((times.len() - 1) as f64 * fraction).round() as usize]
 }
 
 /// A network with two hidden layers.
@@ -160,15 +161,21 @@ pub fn digits_like(rows: usize) -> (Tensor, Tensor) {
 ///
 /// # Errors
 /// A batch that is not as [`digits_like`] gives it.
-pub fn mlp_step(batch: &(Tensor, Tensor), threads: usize) -> Result<Step<Mlp>, Error> {
+pub fn mlp_step(
+    model: impl IntoModel<Mlp>,
+    batch: &(Tensor, Tensor),
+    threads: usize,
+    costs: &Costs,
+) -> Result<Step<Mlp>, Error> {
     let loss = |m: &Mlp, (x, y): (Var, Var)| m.forward(x).cross_entropy(y);
-    train_step(Mlp::new(&mut Rng::seed(0)), AdamW::new(1e-3), loss).threads(threads).compile(batch)
+    train_step(model, AdamW::new(1e-3), loss).threads(threads).costs(costs.clone()).compile(batch)
 }
 
 /// Features of a token.
 const WIDTH: usize = 128;
 const HEADS: usize = 4;
-const LAYERS: usize = 4;
+/// Layers of the transformer that is measured.
+pub const LAYERS: usize = 4;
 /// Tokens of a sequence.
 const TOKENS: usize = 128;
 /// Sequences of a batch.
@@ -177,7 +184,7 @@ const VOCABULARY: usize = 96;
 
 /// A block of a transformer, normalized before attention and before its network.
 #[derive(Debug, Clone, Parameters)]
-struct Block {
+pub(super) struct Block {
     attention_norm: LayerNorm,
     query: Linear,
     key: Linear,
@@ -189,7 +196,7 @@ struct Block {
 }
 
 impl Block {
-    fn new(rng: &mut Rng) -> Block {
+    pub(super) fn new(rng: &mut Rng) -> Block {
         let square = |rng: &mut Rng| Linear::new(rng, WIDTH, WIDTH);
         Block {
             attention_norm: LayerNorm::new(WIDTH),
@@ -234,12 +241,12 @@ pub struct Gpt {
 }
 
 impl Gpt {
-    /// 4 layers, width 128, 4 heads, 96 characters, up to 128 tokens.
-    pub fn new(rng: &mut Rng) -> Gpt {
+    /// So many layers, width 128, 4 heads, 96 characters, up to 128 tokens.
+    pub fn new(rng: &mut Rng, layers: usize) -> Gpt {
         Gpt {
             token: Embedding::new(rng, VOCABULARY, WIDTH),
             position: Embedding::new(rng, TOKENS, WIDTH),
-            blocks: (0..LAYERS).map(|_| Block::new(rng)).collect(),
+            blocks: (0..layers).map(|_| Block::new(rng)).collect(),
             norm: LayerNorm::new(WIDTH),
             head: Linear::new(rng, WIDTH, VOCABULARY),
         }
@@ -260,13 +267,23 @@ pub fn sequences() -> (Tensor, Tensor) {
     (whole(&sizes, VOCABULARY), whole(&sizes, VOCABULARY - 1))
 }
 
+/// What a block gets for [`sequences`].
+pub(super) fn hidden() -> Tensor {
+    Rng::seed(1).normal(&[SEQUENCES, TOKENS, WIDTH], 1.0).tensor().clone()
+}
+
 /// The compiled training step of [`Gpt`].
 ///
 /// # Errors
 /// A batch that is not as [`sequences`] gives it.
-pub fn gpt_step(batch: &(Tensor, Tensor), threads: usize) -> Result<Step<Gpt>, Error> {
+pub fn gpt_step(
+    model: impl IntoModel<Gpt>,
+    batch: &(Tensor, Tensor),
+    threads: usize,
+    costs: &Costs,
+) -> Result<Step<Gpt>, Error> {
     let loss = |m: &Gpt, (x, y): (Var, Var)| m.forward(x).cross_entropy(y);
-    train_step(Gpt::new(&mut Rng::seed(0)), AdamW::new(1e-3), loss).threads(threads).compile(batch)
+    train_step(model, AdamW::new(1e-3), loss).threads(threads).costs(costs.clone()).compile(batch)
 }
 
 /// Whole numbers below a limit.

@@ -5,7 +5,9 @@
 
 use super::ceilings::Ceilings;
 use super::machine::Machine;
-use super::measure::{Measurement, StepTime};
+use super::measure::Measurement;
+use super::profile::Profile;
+use super::steps::StepTime;
 use super::timing::Timing;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -14,9 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Schema of a [`Record`].
-const RECORD: &str = "evenkeel.bench.v1";
-/// Schema of a [`Profile`].
-const PROFILE: &str = "evenkeel.profile.v1";
+const RECORD: &str = "evenkeel.bench.v2";
 
 /// The figures of one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,8 +58,33 @@ pub enum Figures {
     Step {
         /// Samples in the batch.
         samples: usize,
-        /// From closure to loaded code, the first time and once more, in milliseconds.
-        compile_ms: [f64; 2],
+        /// From closure to loaded code with no program remembered, in milliseconds.
+        compile_ms: f64,
+        /// The same when the program is remembered, the shortest time.
+        recompile_ms: f64,
+        /// Times of the steps of the program, in order.
+        steps: Vec<StepTime>,
+    },
+    /// Compiling as the first thing of a process; the repetitions are processes.
+    Fresh {
+        /// From closure to loaded code, the median of all processes, in milliseconds.
+        compile_ms: f64,
+    },
+    /// A layer while another process runs it too, on as many threads: the row's times are medians.
+    Crowd {
+        /// The mean time of a call when there is no other process, in microseconds.
+        quiet_mean_micros: f64,
+        /// The time that 99 of 100 calls keep then.
+        quiet_p99_micros: f64,
+        /// The mean time of a call beside the other process: as half of the machine is left, twice the
+        /// quiet one where a program uses all of it.
+        mean_micros: f64,
+        /// The time that half of the calls keep beside the other process, in microseconds.
+        p50_micros: f64,
+        /// The same of 99 of 100 calls.
+        p99_micros: f64,
+        /// The longest call beside the other process, in microseconds.
+        longest_micros: f64,
     },
     /// Time of a call while several threads call: the row's times are medians.
     Latency {
@@ -93,8 +118,10 @@ pub struct LayerFigures {
     pub kernels: usize,
     /// Steps that combine partial sums.
     pub combines: usize,
-    /// From graph to loaded code, the first time and the shortest of three more, in milliseconds.
-    pub compile_ms: [f64; 2],
+    /// From graph to loaded code with no program remembered, in milliseconds.
+    pub compile_ms: f64,
+    /// The same when the program is remembered, the shortest of three times.
+    pub recompile_ms: f64,
     /// Times of stages of the first compilation, in milliseconds.
     pub stages_ms: BTreeMap<String, f64>,
     /// Times of the steps of the program, in order.
@@ -106,6 +133,14 @@ impl Row {
     pub(super) fn new(name: impl Into<String>, threads: usize, timing: Timing, figures: Figures) -> Row {
         let (name, micros) = (name.into(), timing.micros());
         Row { name, threads, micros, repetitions: timing.repetitions, figures }
+    }
+
+    /// Times of the steps of its program, where there are any.
+    pub fn steps(&self) -> &[StepTime] {
+        match &self.figures {
+            Figures::Layer(LayerFigures { steps, .. }) | Figures::Step { steps, .. } => steps,
+            Figures::Latency { .. } | Figures::Fresh { .. } | Figures::Crowd { .. } => &[],
+        }
     }
 
     /// A measured layer beside the ceilings of its machine.
@@ -127,7 +162,8 @@ impl Row {
             unfused_micros: m.unfused_micros,
             kernels: m.report.kernels.len(),
             combines: m.report.combines,
-            compile_ms: m.compile.map(millis),
+            compile_ms: millis(m.compile),
+            recompile_ms: millis(m.recompile),
             stages_ms,
             steps: m.steps.clone(),
         };
@@ -138,68 +174,6 @@ impl Row {
 /// A duration in milliseconds.
 pub(super) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
-}
-
-/// What a machine's work costs, for those who estimate before they measure. Each field says its
-/// unit; `about` says who reads the file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Profile {
-    schema: String,
-    about: String,
-    /// What the fields mean.
-    fields: BTreeMap<String, String>,
-    /// Where it was measured.
-    pub machine: Machine,
-    /// Peak operations, bandwidth per level, fork and join.
-    pub ceilings: Ceilings,
-    /// Time of a call of a program with one kernel over 8 numbers, in microseconds.
-    pub call_overhead_micros: f64,
-}
-
-/// What the fields of a profile mean.
-#[rustfmt::skip]
-const FIELDS: &[(&str, &str)] = &[
-    ("machine.caches",                    "data caches as one core sees them: level, bytes, cores that share it"),
-    ("ceilings.vector_bits",              "width of the vectors that reached these figures"),
-    ("ceilings.threads.gigaflops",        "f32 multiplications and additions per nanosecond, all threads together"),
-    ("ceilings.threads.fork_join_micros", "microseconds that a job of one short chunk per thread takes longer than a chunk"),
-    ("ceilings.threads.levels",           "bytes per nanosecond, read plus written, all threads together, within a cache level or memory"),
-    ("ceilings.threads.levels.holds_bytes", "bytes that the level holds for these threads; null for memory"),
-    ("call_overhead_micros",              "microseconds of a call of a program with one kernel over 8 numbers, on one thread"),
-];
-
-const ABOUT: &str = "costs of a machine as `evenkeel bench --calibrate` measured them; `evenkeel bench --profile` \
-                     reads the ceilings from here instead of measuring them again; the compiler does not read it";
-
-impl Profile {
-    /// A profile of a machine.
-    pub fn new(machine: Machine, ceilings: Ceilings, call_overhead_micros: f64) -> Profile {
-        let fields = FIELDS.iter().map(|(name, meaning)| (name.to_string(), meaning.to_string())).collect();
-        Profile {
-            schema: PROFILE.into(),
-            about: ABOUT.into(),
-            fields,
-            machine,
-            ceilings,
-            call_overhead_micros,
-        }
-    }
-
-    /// Writes it as JSON.
-    ///
-    /// # Errors
-    /// A file that cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), RecordError> {
-        write(path, self)
-    }
-
-    /// Reads what [`save`](Profile::save) wrote.
-    ///
-    /// # Errors
-    /// A file that cannot be read, or that is no profile of this version.
-    pub fn load(path: &Path) -> Result<Profile, RecordError> {
-        read(path, PROFILE)
-    }
 }
 
 impl Record {
@@ -250,12 +224,12 @@ pub enum RecordError {
     },
 }
 
-fn write(path: &Path, value: &impl Serialize) -> Result<(), RecordError> {
+pub(super) fn write(path: &Path, value: &impl Serialize) -> Result<(), RecordError> {
     let text = serde_json::to_string_pretty(value).expect("figures have text keys");
     std::fs::write(path, text + "\n").map_err(|source| RecordError::File { path: path.into(), source })
 }
 
-fn read<T: DeserializeOwned>(path: &Path, expected: &'static str) -> Result<T, RecordError> {
+pub(super) fn read<T: DeserializeOwned>(path: &Path, expected: &'static str) -> Result<T, RecordError> {
     let text = std::fs::read(path).map_err(|source| RecordError::File { path: path.into(), source })?;
     let wrong = |reason: String| RecordError::Content { path: path.into(), expected, reason };
     let json: serde_json::Value = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;

@@ -73,6 +73,12 @@ pub fn time<E>(mut call: impl FnMut() -> Result<(), E>, budget: Duration) -> Res
     Ok(Timing { repetitions: repetitions.collect::<Result<_, E>>()? })
 }
 
+/// The time that this fraction of calls keeps.
+pub(super) fn quantile(times: &mut [f64], fraction: f64) -> f64 {
+    times.sort_unstable_by(f64::total_cmp);
+    times[((times.len() - 1) as f64 * fraction).round() as usize]
+}
+
 /// The time of one call, in microseconds.
 pub(super) fn micros<E>(call: impl FnOnce() -> Result<(), E>) -> Result<f64, E> {
     let start = Instant::now();

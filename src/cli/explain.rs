@@ -1,12 +1,13 @@
 //! `evenkeel explain`: a text graph after a stage, or what the compiler makes of it.
 
 use super::{Failure, input};
+use crate::bench::{Costs, Profile};
 use crate::host::host_target;
 use evenkeel_compiler::expand::expand;
 use evenkeel_compiler::fold::{Fold, Folded, Outcome, Refused, fold};
 use evenkeel_compiler::fuse::fuse;
 use evenkeel_compiler::plan::{Plan, plan};
-use evenkeel_compiler::rewrite::{recognize, recognize_explained, simplify};
+use evenkeel_compiler::rewrite::{recognize, recognize_explained, simplify_with};
 use evenkeel_compiler::schedule::schedule;
 use evenkeel_compiler::{Options, Report, compile};
 use evenkeel_ir::program::Code;
@@ -32,6 +33,9 @@ pub(super) struct Args {
     /// Bits of the widest vectors, of those that this machine has; all of them by default
     #[arg(long, value_name = "BITS", value_parser = ["128", "256", "512"])]
     vectors: Option<String>,
+    /// Rewrite for the machine of this profile, which `bench --calibrate` wrote
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
     /// Print the graph as written and as rewritten in the language of Graphviz
     #[arg(long, conflicts_with = "after")]
     dot: bool,
@@ -79,6 +83,7 @@ struct Graphs {
     /// What is compiled.
     last: Graph,
     target: Target,
+    options: Options,
 }
 
 impl Graphs {
@@ -88,11 +93,14 @@ impl Graphs {
         let folded = folded(&recognized, &args.parameters)?;
         let gradients = args.grad || args.after == Some(Stage::Grad);
         let last = input::with_gradients(folded.graph.clone(), gradients)?;
-        Ok(Graphs { written, recognized, folded, last, target: target(args) })
+        let profile = args.profile.as_deref().map(Profile::load).transpose()?;
+        let costs = profile.map_or(Costs::REFERENCE, |profile| profile.costs(1));
+        let options = Options { costs, ..Options::default() };
+        Ok(Graphs { written, recognized, folded, last, target: target(args), options })
     }
 
     fn rewritten(&self) -> Result<Graph, Failure> {
-        Ok(simplify(&self.last)?.graph)
+        Ok(simplify_with(&self.last, &self.options)?.graph)
     }
 
     fn planned(&self) -> Result<Plan, Failure> {
@@ -123,7 +131,7 @@ impl Graphs {
             }
             Stage::Plan => self.planned()?.to_string(),
             Stage::Emit => {
-                let program = compile(&self.last, &self.target, &Options::default())?.program;
+                let program = compile(&self.last, &self.target, &self.options)?.program;
                 let line = |code: &Code| {
                     format!(
                         "{}: {} bytes of code, {} of scratch\n",
@@ -139,10 +147,10 @@ impl Graphs {
 
     /// What the compiler makes of it.
     fn report(&self) -> Result<Report, Failure> {
-        let compiled = compile(&self.last, &self.target, &Options::default())?;
-        let Options { rules, float, .. } = Options::default();
-        let mut report = compiled.report.explained(&self.last, &rules, float)?;
-        report.recognize(&self.written, &recognize_explained(&self.written, &rules, float)?);
+        let compiled = compile(&self.last, &self.target, &self.options)?;
+        let mut report = compiled.report.explained(&self.last, &self.options)?;
+        let Options { rules, float, .. } = &self.options;
+        report.recognize(&self.written, &recognize_explained(&self.written, rules, *float)?);
         report.folded = self.folded.folded.iter().map(Folded::to_string).collect();
         report.not_folded = self.folded.refused.iter().map(Refused::to_string).collect();
         Ok(report)
@@ -185,7 +193,15 @@ mod tests {
         let file = std::env::temp_dir().join(name);
         std::fs::write(&file, text).unwrap();
         let parameters = parameters.iter().map(|name| (*name).to_string()).collect();
-        let args = Args { file: file.clone(), after, grad: false, parameters, vectors: None, dot: false };
+        let args = Args {
+            file: file.clone(),
+            after,
+            grad: false,
+            parameters,
+            vectors: None,
+            profile: None,
+            dot: false,
+        };
         let mut out = Vec::new();
         let ran = run(&args, &mut out);
         std::fs::remove_file(file).unwrap();

@@ -10,9 +10,11 @@ use super::origin::Origin;
 use crate::error::Error;
 use evenkeel_compiler::rewrite::Rules;
 use evenkeel_compiler::rewrite::rule::Tier;
+use evenkeel_compiler::{Costs, Options};
 use evenkeel_ir::eval::{check_memory, eval_at};
-use evenkeel_ir::{EvalError, Graph, Literal, TensorType, bind_batch};
+use evenkeel_ir::{EvalError, Graph, Literal, Program, TensorType, bind_batch};
 use evenkeel_runtime::{Argument, Tensor};
+use std::time::Duration;
 
 /// How to compile.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +26,20 @@ pub(crate) struct Setup {
     pub(crate) rules: Rules,
     /// How far rewriting may change results in floating point.
     pub(crate) float: Tier,
+    /// What work costs where the program will run.
+    pub(crate) costs: Costs,
+}
+
+impl Setup {
+    /// What of it the compiler is told.
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            rules: self.rules.clone(),
+            float: self.float,
+            costs: self.costs.clone(),
+            ..Options::default()
+        }
+    }
 }
 
 /// The methods of a builder that change its [`Setup`], which is at `self.$setup`.
@@ -52,6 +68,14 @@ macro_rules! setup_methods {
         /// [`Tier::Finite`](crate::rewrite::Tier::Finite) by default.
         pub fn float(mut self, tier: crate::rewrite::Tier) -> Self {
             self.$($setup).+.float = tier;
+            self
+        }
+
+        /// Rewrites for a machine with these costs, such as those that
+        /// [`Profile::costs`](crate::bench::Profile::costs) reads from a calibration; for a fixed
+        /// reference by default, so that a program does not depend on the machine that compiles it.
+        pub fn costs(mut self, costs: crate::bench::Costs) -> Self {
+            self.$($setup).+.costs = costs;
             self
         }
     };
@@ -106,12 +130,25 @@ impl Engine {
         }
     }
 
+    /// The compiled program; nothing for the interpreter.
+    pub(crate) fn program(&self) -> Option<&Program> {
+        match self {
+            Engine::Interp(_) => None,
+            Engine::Cpu(native) => Some(native.program()),
+        }
+    }
+
     /// Runs on arguments in input order. Outputs that replace inputs are written into them; the
-    /// others go to `outputs`, in order.
-    pub(crate) fn run(&self, arguments: &mut [Argument<'_>], outputs: &mut Vec<Tensor>) -> Result<(), Error> {
+    /// others go to `outputs`, in order. `times` gets the time of every step of the program.
+    pub(crate) fn run(
+        &self,
+        arguments: &mut [Argument<'_>],
+        outputs: &mut Vec<Tensor>,
+        times: Option<&mut Vec<Duration>>,
+    ) -> Result<(), Error> {
         match self {
             Engine::Interp(interp) => interp.run(arguments, outputs),
-            Engine::Cpu(native) => native.run(arguments, outputs),
+            Engine::Cpu(native) => native.run(arguments, outputs, times),
         }
     }
 }

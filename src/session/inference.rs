@@ -5,10 +5,10 @@
 //! Invariant: an [`Optimized`] owns its parameters; training the source model does not change it.
 
 use super::engine::{Setup, setup_methods};
-use super::jit::{Jit, numbered, without_state};
+use super::jit::{Closed, Jit, close};
 use super::model::{IntoModel, Model};
 use super::origin::Origin;
-use super::traced::trace_model;
+use super::traced::{Tracing, tracing_methods};
 use super::tree::{Tensors, Tree};
 use super::{Derived, Fold, Folded, Refused};
 use crate::error::Error;
@@ -51,8 +51,7 @@ where
         model: model.into_model(),
         function,
         setup: Setup::default(),
-        symbolic: true,
-        folds: Fold::safe(),
+        tracing: Tracing { folds: Fold::safe(), ..Tracing::new(Mode::Eval) },
         arguments: PhantomData,
     }
 }
@@ -62,25 +61,16 @@ pub struct InferenceBuilder<M, A, F> {
     model: Model<M>,
     function: F,
     setup: Setup,
-    symbolic: bool,
-    folds: Vec<&'static Fold>,
+    tracing: Tracing,
     arguments: PhantomData<fn(A)>,
 }
 
 impl<M: Parameters, A, F> InferenceBuilder<M, A, F> {
     setup_methods!(setup);
-
-    /// Compiles for the sizes of the example only, its leading axis included.
-    pub fn fixed_batch(mut self) -> Self {
-        self.symbolic = false;
-        self
-    }
-
-    /// Folds by these rows only; without any, parameters are merely computed as far as they can.
-    pub fn folds(mut self, rows: &[&'static Fold]) -> Self {
-        self.folds = rows.to_vec();
-        self
-    }
+    tracing_methods!(
+        tracing,
+        "Folds by these rows only; without any, parameters are merely computed as far as they can."
+    );
 
     /// Traces, folds, computes the new parameters and compiles for tensors like those of the
     /// example, whose leading axis may vary.
@@ -94,18 +84,8 @@ impl<M: Parameters, A, F> InferenceBuilder<M, A, F> {
         R: Tree<Leaf = Var>,
         F: Fn(&M, A) -> R,
     {
-        let mut layout = None;
-        let function = |model: &M, arguments: A| {
-            let (places, vars) = numbered(&(self.function)(model, arguments));
-            layout = Some(places);
-            vars
-        };
-        let mut traced =
-            trace_model(&self.model, (Mode::Eval, self.symbolic), &self.setup, example, function)?;
-        let layout = layout.expect("the closure has run");
-        let (graph, mut origin) = (without_state(&traced), std::mem::take(&mut traced.origin));
-        let leaves = traced.trained.len();
-        let graph = origin.fold(&graph, leaves, &self.folds)?;
+        let Closed { graph, mut origin, layout } =
+            close(&self.model, &self.function, &self.tracing, &self.setup, example)?;
         let (model, rest, parameters) = origin.stage("derive parameters", || derived(&self.model, &graph))?;
         let Origin { folded, refused, .. } = origin.clone();
         let jit = Jit::compile(Model::new(model), rest, &origin, layout, 0, &self.setup)?;

@@ -6,12 +6,11 @@
 use super::engine::{Engine, Setup, check_count, setup_methods};
 use super::model::{IntoModel, Model};
 use super::origin::Origin;
-use super::traced::{Forward, tapped, trace_model};
+use super::traced::{Tracing, tapped, trace_model, tracing_methods};
 use super::tree::{Tensors, Tree};
 use crate::error::Error;
 use crate::nn::Parameters;
 use crate::trace::{Mode, Var};
-use evenkeel_compiler::fold::Fold;
 use evenkeel_ir::Graph;
 use evenkeel_runtime::{Argument, Tensor};
 use std::collections::BTreeMap;
@@ -28,21 +27,13 @@ where
     M: Parameters,
     F: Fn(&M, A) -> R,
 {
-    let options = JitOptions::default();
-    JitBuilder { model: model.into_model(), function, options, arguments: PhantomData }
-}
-
-struct JitOptions {
-    setup: Setup,
-    seed: i64,
-    mode: Mode,
-    symbolic: bool,
-    folds: Vec<&'static Fold>,
-}
-
-impl Default for JitOptions {
-    fn default() -> JitOptions {
-        JitOptions { setup: Setup::default(), seed: 0, mode: Mode::Eval, symbolic: true, folds: Vec::new() }
+    JitBuilder {
+        model: model.into_model(),
+        function,
+        setup: Setup::default(),
+        tracing: Tracing::new(Mode::Eval),
+        seed: 0,
+        arguments: PhantomData,
     }
 }
 
@@ -50,37 +41,31 @@ impl Default for JitOptions {
 pub struct JitBuilder<M, A, F> {
     model: Model<M>,
     function: F,
-    options: JitOptions,
+    setup: Setup,
+    tracing: Tracing,
+    seed: i64,
     arguments: PhantomData<fn(A)>,
 }
 
 impl<M: Parameters, A, F> JitBuilder<M, A, F> {
-    setup_methods!(options.setup);
+    setup_methods!(setup);
+    tracing_methods!(
+        tracing,
+        "Folds and moves normalizations by these rows, such as [`Fold::safe`](super::Fold::safe); none by \
+         default. Parameters stay what they are: what folds make of them is computed on each call. To \
+         compute it once, see [`optimize_for_inference`](super::optimize_for_inference)."
+    );
 
     /// Seed of random ops; 0 by default.
     pub fn seed(mut self, seed: i64) -> Self {
-        self.options.seed = seed;
+        self.seed = seed;
         self
     }
 
     /// Behave as in training or as in use, the default. State that the model sets is dropped
     /// either way.
     pub fn mode(mut self, mode: Mode) -> Self {
-        self.options.mode = mode;
-        self
-    }
-
-    /// Compiles for the sizes of the example only, its leading axis included.
-    pub fn fixed_batch(mut self) -> Self {
-        self.options.symbolic = false;
-        self
-    }
-
-    /// Folds and moves normalizations by these rows, such as [`Fold::safe`]; none by default.
-    /// Parameters stay what they are: what folds make of them is computed on each call. To
-    /// compute it once, see [`optimize_for_inference`](super::optimize_for_inference).
-    pub fn folds(mut self, rows: &[&'static Fold]) -> Self {
-        self.options.folds = rows.to_vec();
+        self.tracing.mode = mode;
         self
     }
 
@@ -96,35 +81,57 @@ impl<M: Parameters, A, F> JitBuilder<M, A, F> {
         R: Tree<Leaf = Var>,
         F: Fn(&M, A) -> R,
     {
-        let mut layout = None;
-        let function = |model: &M, arguments: A| {
-            let (places, vars) = numbered(&(self.function)(model, arguments));
-            layout = Some(places);
-            vars
-        };
-        let JitOptions { mode, symbolic, ref setup, .. } = self.options;
-        let mut traced = trace_model(&self.model, (mode, symbolic), setup, example, function)?;
-        let layout = layout.expect("the closure has run");
-        let (graph, mut origin) = (without_state(&traced), std::mem::take(&mut traced.origin));
-        let graph = origin.fold(&graph, traced.trained.len(), &self.options.folds)?;
-        Jit::compile(self.model, graph, &origin, layout, self.options.seed, &self.options.setup)
+        let Closed { graph, origin, layout } =
+            close(&self.model, &self.function, &self.tracing, &self.setup, example)?;
+        Jit::compile(self.model, graph, &origin, layout, self.seed, &self.setup)
     }
 }
 
+/// A closure over a model as a folded graph. `L` is the tree of its results.
+pub(super) struct Closed<L> {
+    pub(super) graph: Graph,
+    pub(super) origin: Origin,
+    pub(super) layout: L,
+}
+
+/// Traces and folds a closure; new state is dropped.
+#[track_caller]
+pub(super) fn close<M, A, R>(
+    model: &Model<M>,
+    function: impl Fn(&M, A) -> R,
+    how: &Tracing,
+    setup: &Setup,
+    example: &A::With<Tensor>,
+) -> Result<Closed<R::With<usize>>, Error>
+where
+    M: Parameters,
+    A: Tree<Leaf = Var>,
+    A::With<Tensor>: Tree<Leaf = Tensor, With<Var> = A>,
+    R: Tree<Leaf = Var>,
+{
+    let mut layout = None;
+    let numbered = |model: &M, arguments: A| {
+        let (places, vars) = numbered(&function(model, arguments));
+        layout = Some(places);
+        vars
+    };
+    let traced = trace_model(model, how, setup, example, numbered)?;
+    let layout = layout.expect("the closure has run");
+    let reported: Vec<usize> = (0..traced.reported).collect();
+    let graph = super::derive::select_outputs(&traced.graph, &reported);
+    let mut origin = traced.origin;
+    let graph = origin.fold(&graph, traced.trained.len(), &how.folds)?;
+    Ok(Closed { graph, origin, layout })
+}
+
 /// Results named by position, and the tree of their positions.
-pub(super) fn numbered<R: Tree<Leaf = Var>>(results: &R) -> (R::With<usize>, Vec<(String, Var)>) {
+fn numbered<R: Tree<Leaf = Var>>(results: &R) -> (R::With<usize>, Vec<(String, Var)>) {
     let mut vars = Vec::new();
     let places = results.map(&mut |&var| {
         vars.push((format!("output.{}", vars.len()), var));
         vars.len() - 1
     });
     (places, vars)
-}
-
-/// The graph with reported outputs only.
-pub(super) fn without_state(traced: &Forward) -> Graph {
-    let outputs: Vec<usize> = (0..traced.reported).collect();
-    super::derive::select_outputs(&traced.graph, &outputs)
 }
 
 /// A compiled closure. `L` is the tree of its results.
@@ -185,7 +192,7 @@ impl<M: Parameters, L: Tree<Leaf = usize>> Jit<M, L> {
             let own = all.len();
             arguments.visit(&mut |tensor| all.push(Argument::In(tensor)));
             check_count(&self.graph, own, 0, all.len())?;
-            self.engine.run(&mut all, &mut outputs)?;
+            self.engine.run(&mut all, &mut outputs, None)?;
         }
         let mut outputs: Vec<Option<Tensor>> = outputs.into_iter().map(Some).collect();
         let mut take = |place: usize| outputs[place].take().expect("each result is used once");

@@ -3,11 +3,10 @@
 
 use super::engine::Setup;
 use crate::error::Error;
-use evenkeel_compiler::Report;
 use evenkeel_compiler::fold::lint::{Lint, lint};
 use evenkeel_compiler::fold::{Fold, Folded, Refused, fold};
-use evenkeel_compiler::rewrite::rule::Tier;
-use evenkeel_compiler::rewrite::{Found, Rules, recognize_explained, recognize_with};
+use evenkeel_compiler::rewrite::{Found, recognize_explained, recognize_with};
+use evenkeel_compiler::{Options, Report};
 use evenkeel_ir::Graph;
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origin {
     /// The graph as it was traced.
-    written: Option<(Graph, Rules, Tier)>,
+    written: Option<(Graph, Options)>,
     found: Vec<Found>,
     pub(super) folded: Vec<Folded>,
     pub(super) refused: Vec<Refused>,
@@ -41,7 +40,7 @@ impl Origin {
     pub(crate) fn recognize(&mut self, graph: &Graph, setup: &Setup) -> Result<Graph, Error> {
         let recognized = self.stage("recognize", || recognize_with(graph, &setup.rules, setup.float))?;
         self.found.extend(recognized.found);
-        self.written = Some((graph.clone(), setup.rules.clone(), setup.float));
+        self.written = Some((graph.clone(), setup.options()));
         Ok(recognized.graph)
     }
 
@@ -65,9 +64,9 @@ impl Origin {
 
     /// The report of a compilation of `graph` with details of its regions.
     pub(crate) fn explain(&self, report: &Report, graph: &Graph) -> Result<Report, Error> {
-        let Some((written, rules, float)) = &self.written else { return Ok(report.clone()) };
-        let mut explained = report.explained(graph, rules, *float)?;
-        explained.recognize(written, &recognize_explained(written, rules, *float)?);
+        let Some((written, options)) = &self.written else { return Ok(report.clone()) };
+        let mut explained = report.explained(graph, options)?;
+        explained.recognize(written, &recognize_explained(written, &options.rules, options.float)?);
         Ok(explained)
     }
 

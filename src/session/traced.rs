@@ -11,9 +11,46 @@ use super::tree::Tree;
 use crate::error::Error;
 use crate::nn::{FieldPath, Parameters};
 use crate::trace::{self, Mode, Var};
+use evenkeel_compiler::fold::Fold;
 use evenkeel_ir::{DType, EvalError, Extent, Graph, Place, TensorType};
 use evenkeel_runtime::Tensor;
 use std::time::Instant;
+
+/// How a closure over a model is traced.
+pub(crate) struct Tracing {
+    pub(crate) mode: Mode,
+    /// An axis 0 as long as that of the first tensor is the batch axis, whose length the compiled
+    /// function learns when it runs.
+    pub(crate) symbolic: bool,
+    /// Folds that follow.
+    pub(crate) folds: Vec<&'static Fold>,
+}
+
+impl Tracing {
+    /// With a batch axis, without folds.
+    pub(crate) fn new(mode: Mode) -> Tracing {
+        Tracing { mode, symbolic: true, folds: Vec::new() }
+    }
+}
+
+/// The methods of a builder that change its [`Tracing`], which is at `self.$tracing`, with what is to
+/// be said of folds.
+macro_rules! tracing_methods {
+    ($($tracing:ident).+, $folds:literal) => {
+        /// Compiles for the sizes of the example only, its leading axis included.
+        pub fn fixed_batch(mut self) -> Self {
+            self.$($tracing).+.symbolic = false;
+            self
+        }
+
+        #[doc = $folds]
+        pub fn folds(mut self, rows: &[&'static evenkeel_compiler::fold::Fold]) -> Self {
+            self.$($tracing).+.folds = rows.to_vec();
+            self
+        }
+    };
+}
+pub(crate) use tracing_methods;
 
 /// A traced closure and what its inputs and outputs are.
 #[derive(Clone, Debug)]
@@ -43,14 +80,11 @@ pub(crate) fn tapped(output: &str) -> Option<&str> {
     output.strip_prefix("tap.")
 }
 
-/// Traces a closure over a model; `results` names what is reported.
-///
-/// With `symbolic`, an axis 0 as long as that of the first tensor is the batch axis, whose
-/// length the compiled function learns when it runs.
+/// Traces a closure over a model, which names what is reported; folds are left to the caller.
 #[track_caller]
 pub(crate) fn trace_model<M, A>(
     model: &Model<M>,
-    (mode, symbolic): (Mode, bool),
+    how: &Tracing,
     setup: &Setup,
     example: &A::With<Tensor>,
     function: impl FnOnce(&M, A) -> Vec<(String, Var)>,
@@ -62,11 +96,11 @@ where
 {
     let mut origin = Origin::default();
     let clock = Instant::now();
-    let tracing = trace::start(mode);
+    let tracing = trace::start(how.mode);
     let leaves = model.leaves();
     bind(model);
     tracing.seed(trace::input("seed", TensorType::scalar(DType::I64)));
-    let mut inputs = Inputs { batch: None, symbolic, count: 0, place: Place::caller() };
+    let mut inputs = Inputs { batch: None, symbolic: how.symbolic, count: 0, place: Place::caller() };
     let arguments: A = example.map(&mut |tensor| inputs.declare(tensor));
     let mut outputs = function(model.structure(), arguments);
     outputs.extend(tracing.taps().into_iter().map(|(name, var)| (tap_name(&name), var)));

@@ -7,10 +7,9 @@ use crate::error::Error;
 use crate::nn::{FieldPath, LeafRef, Parameters};
 use crate::optim::{Optimizer, Schedule};
 use crate::session::engine::{Engine, Setup, setup_methods};
-use crate::session::traced::trace_model;
+use crate::session::traced::{Tracing, trace_model, tracing_methods};
 use crate::session::{IntoModel, Model, Tree, select_outputs};
 use crate::trace::{self, Fault, Mode, Var};
-use evenkeel_compiler::fold::Fold;
 use evenkeel_ir::Place;
 use evenkeel_runtime::Tensor;
 use std::collections::HashSet;
@@ -67,9 +66,7 @@ where
         seed: 0,
         clip_norm: None,
         schedule: Schedule::Constant,
-        mode: Mode::Train,
-        symbolic: true,
-        folds: Vec::new(),
+        tracing: Tracing::new(Mode::Train),
         batch: PhantomData,
     }
 }
@@ -83,14 +80,19 @@ pub struct TrainStep<M, A, O, F> {
     seed: i64,
     clip_norm: Option<f64>,
     schedule: Schedule,
-    mode: Mode,
-    symbolic: bool,
-    folds: Vec<&'static Fold>,
+    tracing: Tracing,
     batch: PhantomData<fn(A)>,
 }
 
 impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
     setup_methods!(setup);
+    tracing_methods!(
+        tracing,
+        "Folds and moves normalizations by these rows, such as [`Fold::safe`](crate::session::Fold::safe), \
+         before the step is differentiated; none by default. What folds make of parameters is a function \
+         of them, so parameters, their gradients and checkpoints stay the same; a step computes it once \
+         more, so folds pay where a batch has more rows than the weights."
+    );
 
     /// Seed of random ops, such as dropout; each step derives its own from it. 0 by default.
     pub fn seed(mut self, seed: i64) -> Self {
@@ -113,22 +115,7 @@ impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
 
     /// Behave as in training, the default, or as in use (for training with frozen statistics).
     pub fn mode(mut self, mode: Mode) -> Self {
-        self.mode = mode;
-        self
-    }
-
-    /// Compiles for the sizes of the example only, its leading axis included.
-    pub fn fixed_batch(mut self) -> Self {
-        self.symbolic = false;
-        self
-    }
-
-    /// Folds and moves normalizations by these rows, such as [`Fold::safe`], before the step is
-    /// differentiated; none by default. What folds make of parameters is a function of them, so
-    /// parameters, their gradients and checkpoints stay the same; a step computes it once more, so
-    /// folds pay where a batch has more rows than the weights.
-    pub fn folds(mut self, rows: &[&'static Fold]) -> Self {
-        self.folds = rows.to_vec();
+        self.tracing.mode = mode;
         self
     }
 
@@ -159,8 +146,7 @@ impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
             let named = metrics.into_iter().map(|(name, var)| (name.to_string(), var));
             std::iter::once((LOSS.to_string(), loss)).chain(named).collect()
         };
-        let mut forward =
-            trace_model(&self.model, (self.mode, self.symbolic), &self.setup, example, reported)?;
+        let mut forward = trace_model(&self.model, &self.tracing, &self.setup, example, reported)?;
         let found = forward.graph.ty(forward.graph.outputs()[0].1);
         if found.rank() > 0 || !found.dtype.is_float() {
             return Err(Error::Loss { found: found.clone() });
@@ -168,7 +154,7 @@ impl<M: Parameters, A, O: Optimizer, F> TrainStep<M, A, O, F> {
         let mut origin = std::mem::take(&mut forward.origin);
         let trained: Vec<usize> = (0..forward.trained.len()).filter(|&leaf| forward.trained[leaf]).collect();
         origin.lint(&select_outputs(&forward.graph, &[0]), &trained, self.optimizer.decays());
-        forward.graph = origin.fold(&forward.graph, forward.trained.len(), &self.folds)?;
+        forward.graph = origin.fold(&forward.graph, forward.trained.len(), &self.tracing.folds)?;
         let source = origin.stage("grad", || step_graph(&forward, &self.optimizer, self.clip_norm))?;
         let engine = Engine::compile(&source.graph, &origin, &source.updates, &self.setup)?;
         let kept = &source.graph.inputs()[forward.trained.len()..source.replaced.len()];

@@ -15,9 +15,11 @@ use crate::nn::Parameters;
 use crate::optim::Schedule;
 use crate::session::engine::{Engine, check_count, literals, recycle};
 use crate::session::{Model, Tensors};
+use evenkeel_ir::Program;
 use evenkeel_ir::random::fold_in;
 use evenkeel_runtime::{Argument, Tensor};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Where a run of training is.
 #[derive(Clone, Copy, Debug)]
@@ -89,17 +91,26 @@ impl<M: Parameters> Step<M> {
     /// A batch of another type; a learning rate, loss, gradient or new state that is not finite.
     /// Nothing has changed then.
     pub fn run<B: Tensors>(&mut self, batch: B) -> Result<StepOutput, Error> {
+        self.run_timed(&batch, None)
+    }
+
+    /// As [`run`](Step::run); `times` gets the time of every step of the program.
+    pub(crate) fn run_timed(
+        &mut self,
+        batch: &impl Tensors,
+        times: Option<&mut Vec<Duration>>,
+    ) -> Result<StepOutput, Error> {
         self.scratch.set(self.pace)?;
-        self.execute(&batch)?;
+        self.execute(batch, times)?;
         let report = self.scratch.report.clone();
         if report.tensor(NONFINITE)?.item()? != 0.0 {
-            return Err(self.nonfinite(&batch));
+            return Err(self.nonfinite(batch));
         }
         self.pace.step += 1;
         Ok(StepOutput { report })
     }
 
-    fn execute(&mut self, batch: &impl Tensors) -> Result<(), Error> {
+    fn execute(&mut self, batch: &impl Tensors, times: Option<&mut Vec<Duration>>) -> Result<(), Error> {
         let mut values = std::mem::take(&mut self.scratch.report().values);
         let mut arguments = recycle(std::mem::take(&mut self.scratch.arguments));
         let mut leaves = self.model.write();
@@ -115,7 +126,7 @@ impl<M: Parameters> Step<M> {
         arguments.push(Argument::In(&self.scratch.learning_rate));
         let ran = check_count(&self.source.graph, before, 1, arguments.len())
             .map_err(Error::from)
-            .and_then(|()| self.engine.run(&mut arguments, &mut values));
+            .and_then(|()| self.engine.run(&mut arguments, &mut values, times));
         self.scratch.arguments = recycle(arguments);
         drop(leaves);
         self.scratch.report().values = values;
@@ -174,6 +185,11 @@ impl<M: Parameters> Step<M> {
     /// What the compiler did, with times per stage; nothing for the interpreter.
     pub fn report(&self) -> Option<&evenkeel_compiler::Report> {
         self.engine.report()
+    }
+
+    /// The compiled program; nothing for the interpreter.
+    pub(crate) fn program(&self) -> Option<&Program> {
+        self.engine.program()
     }
 
     /// The whole step as a graph: forward, backward, optimizer and guard.

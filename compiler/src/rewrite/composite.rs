@@ -109,6 +109,18 @@ impl UserComposite {
         UserComposite { source, ..self }
     }
 
+    /// True for the same closures under the same name.
+    pub(crate) fn is_clone_of(&self, other: &UserComposite) -> bool {
+        let same = |a: &Option<Traced>, b: &Option<Traced>| match (a, b) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        self.name == other.name
+            && Arc::ptr_eq(&self.definition, &other.definition)
+            && same(&self.stable, &other.stable)
+            && same(&self.vjp, &other.vjp)
+    }
+
     /// The op that stands for it on operands of these types.
     fn op(&self, types: &[TensorType]) -> Option<Op> {
         let forward = self.stable.as_ref().unwrap_or(&self.definition)(types).ok()?;

@@ -5,63 +5,12 @@
 //! changes one class at a time. Ties keep the earlier choice, so the result is deterministic.
 //! Start at [`extract`].
 
-use super::language::{Classes, Head, Term};
+use super::language::{Classes, Term};
+use super::model::{Cost, Model, whole};
 use egg::{Id, Language, RecExpr};
-use evenkeel_ir::op::Unary;
 use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
 use std::cell::RefCell;
-
-/// What an expression costs.
-pub(crate) trait Model {
-    /// Cost of an e-node of a class without its operands.
-    fn cost(&self, classes: &Classes, class: Id, term: &Term) -> f64;
-
-    /// How many sweeps over the row its value needs after its operands have theirs.
-    fn sweeps(&self, _: &Term) -> u32 {
-        0
-    }
-
-    /// Cost of a sweep.
-    fn sweep(&self) -> f64 {
-        0.0
-    }
-}
-
-/// Flops and passes of one element: how recognition compares spellings of one value.
-pub(crate) struct PerElement;
-
-/// Functions that cost more than arithmetic.
-pub(crate) const TRANSCENDENTAL: [Unary; 9] = [
-    Unary::Exp,
-    Unary::ExpNonpositive,
-    Unary::Expm1,
-    Unary::Log,
-    Unary::Log1p,
-    Unary::Sin,
-    Unary::Cos,
-    Unary::Tanh,
-    Unary::Erf,
-];
-
-/// True for named functions that are more than arithmetic.
-pub(crate) fn is_function(op: Unary) -> bool {
-    op.def().definition.is_some() && op != Unary::Square
-}
-
-impl Model for PerElement {
-    fn cost(&self, _: &Classes, _: Id, term: &Term) -> f64 {
-        match term {
-            Term::Leaf(_) | Term::Number(_) | Term::Size(_) | Term::Axes(_) => 0.0,
-            Term::Apply(Head::Unary(op), _) if op.def().definition.is_some() => 0.9,
-            Term::Apply(Head::Unary(op), _) if TRANSCENDENTAL.contains(op) => 2.0,
-            Term::Apply(Head::Unary(_) | Head::Binary(_) | Head::Select, _) => 1.0,
-            Term::Apply(Head::Indicator | Head::StopGradient, _) => 0.5,
-            Term::Apply(Head::Reduce(_), _) => 3.0,
-            Term::Apply(Head::Composite(..), operands) => 2.0 + 0.25 * operands.len() as f64,
-        }
-    }
-}
 
 /// Chosen expressions.
 #[derive(Clone, Debug)]
@@ -109,15 +58,16 @@ pub(crate) fn extract(
 /// Cost of the input, before equal parts meet.
 fn as_written(classes: &Classes, input: &RecExpr<Term>, model: &dyn Model) -> f64 {
     let mut known: Vec<(Id, u32)> = Vec::new();
-    let mut sum = 0.0;
+    let mut sum = Cost::default();
     for term in input.as_ref() {
         let sweeps = term.children().iter().map(|id| known[usize::from(*id)].1).max().unwrap_or(0);
         let term = term.clone().map_children(|id| known[usize::from(id)].0);
         let id = classes.lookup(term.clone()).expect("the input is in the e-graph");
-        sum += model.cost(classes, id, &term);
+        sum.add(model.cost(classes, id, &term));
         known.push((id, sweeps + model.sweeps(&term)));
     }
-    sum + model.sweep() * f64::from(known.iter().map(|(_, sweeps)| *sweeps).max().unwrap_or(0))
+    whole(sum, model.transfers())
+        + model.sweep() * f64::from(known.iter().map(|(_, sweeps)| *sweeps).max().unwrap_or(0))
 }
 
 /// Instead of a candidate, for what others need anyway.
@@ -129,7 +79,7 @@ const WAYS: usize = 3;
 /// An e-node with its operands as dense numbers.
 struct Candidate {
     term: Term,
-    cost: f64,
+    cost: Cost,
     sweeps: u32,
     operands: SmallVec<[u32; 4]>,
 }
@@ -143,6 +93,8 @@ struct Search {
     roots: Vec<u32>,
     /// Cost of a sweep over the row.
     sweep: f64,
+    /// Cost of memory.
+    transfers: f64,
     /// Scratch of [`Search::total`].
     states: RefCell<Vec<State>>,
 }
@@ -165,6 +117,7 @@ impl Search {
             candidates: ids.iter().map(of_class).collect(),
             roots,
             sweep: model.sweep(),
+            transfers: model.transfers(),
             states: RefCell::default(),
         }
     }
@@ -242,9 +195,9 @@ impl Search {
         }
         let cost_of = |member: usize| {
             let own = best[member].as_ref()?;
-            Some(self.candidates[member][own.candidate as usize].cost)
+            Some(self.candidates[member][own.candidate as usize].cost.sum())
         };
-        let cost: f64 = ones(&members).filter_map(cost_of).sum::<f64>() + candidate.cost;
+        let cost: f64 = ones(&members).filter_map(cost_of).sum::<f64>() + candidate.cost.sum();
         members[class / 64] |= 1 << (class % 64);
         Some(Bundle { cost, sweeps: sweeps + candidate.sweeps, candidate: place as u32, members })
     }
@@ -254,15 +207,15 @@ impl Search {
         let mut state = self.states.borrow_mut();
         state.clear();
         state.resize(self.len(), State::New);
-        let (mut sum, mut sweeps) = (0.0, 0);
+        let (mut sum, mut sweeps) = (Cost::default(), 0);
         for &root in &self.roots {
             sweeps = sweeps.max(self.visit(choice, root, &mut state, &mut sum)?);
         }
-        Some(sum + self.sweep * f64::from(sweeps))
+        Some(whole(sum, self.transfers) + self.sweep * f64::from(sweeps))
     }
 
     /// Adds what a class needs; gives its number of sweeps.
-    fn visit(&self, choice: &Choice, class: u32, state: &mut [State], sum: &mut f64) -> Option<u32> {
+    fn visit(&self, choice: &Choice, class: u32, state: &mut [State], sum: &mut Cost) -> Option<u32> {
         match state[class as usize] {
             State::Done(sweeps) => return Some(sweeps),
             State::Open => return None,
@@ -274,7 +227,7 @@ impl Search {
         for &operand in &candidate.operands {
             sweeps = sweeps.max(self.visit(choice, operand, state, sum)?);
         }
-        *sum += candidate.cost;
+        sum.add(candidate.cost);
         sweeps += candidate.sweeps;
         state[class as usize] = State::Done(sweeps);
         Some(sweeps)
@@ -334,7 +287,7 @@ impl Search {
         let cheapest = self.marginal(&given, class);
         let cost = |candidate: &Candidate| -> Option<f64> {
             let operands = candidate.operands.iter().map(|&o| Some(cheapest[o as usize]?.0));
-            Some(operands.sum::<Option<f64>>()? + candidate.cost)
+            Some(operands.sum::<Option<f64>>()? + candidate.cost.sum())
         };
         let mut ways: Vec<(f64, usize)> = self.candidates[class as usize]
             .iter()
@@ -406,7 +359,8 @@ impl Search {
                 }
                 for (way, candidate) in candidates.iter().enumerate() {
                     let operands = candidate.operands.iter().map(|&o| Some(cheapest[o as usize]?.0));
-                    let Some(sum) = operands.sum::<Option<f64>>().map(|sum| sum + candidate.cost) else {
+                    let Some(sum) = operands.sum::<Option<f64>>().map(|sum| sum + candidate.cost.sum())
+                    else {
                         continue;
                     };
                     if cheapest[place].is_none_or(|(known, _)| sum < known - 1e-12) {

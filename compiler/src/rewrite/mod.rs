@@ -15,6 +15,7 @@ mod fixed;
 mod found;
 mod greedy;
 mod language;
+mod model;
 mod movement;
 mod near;
 pub mod normal;

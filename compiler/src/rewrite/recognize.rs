@@ -11,10 +11,11 @@ use super::activation;
 use super::composite::{Finder, Match};
 use super::cone::{Cone, Constants, Cut, Entry};
 use super::details::{Details, Words, distinct};
-use super::extract::{Extracted, PerElement, extract};
+use super::extract::{Extracted, extract};
 use super::fixed::as_fixed_norm;
 use super::found::{Found, describe, is_named, listed, nodes_of, written_at, written_ops};
 use super::language::{Head, Settings};
+use super::model::PerElement;
 use super::movement::settle;
 use super::near::{NearMiss, near_misses};
 use super::reader::has_algebra;
@@ -23,8 +24,8 @@ use super::region::Region;
 use super::rule::Tier;
 use super::ruleset::{Allowed, Rules};
 use super::statistic::{self, Proposal, Site};
-use crate::CompileError;
 use crate::pipeline::verified;
+use crate::{CompileError, Costs};
 use evenkeel_ir::op::{Attrs, Binary, Composite};
 use evenkeel_ir::{Graph, GraphBuilder, NodeId, Op, Provenance, Value};
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
@@ -58,7 +59,7 @@ pub fn recognize(graph: &Graph) -> Result<Recognized, CompileError> {
 /// # Errors
 /// Bugs of this pass.
 pub fn recognize_with(graph: &Graph, rules: &Rules, float: Tier) -> Result<Recognized, CompileError> {
-    run(graph, Allowed { rules, float, explain: false })
+    run(graph, Allowed { rules, float, costs: &Costs::REFERENCE, explain: false })
 }
 
 /// As [`recognize_with`], with [`Details`] of what was found and with near misses.
@@ -66,7 +67,7 @@ pub fn recognize_with(graph: &Graph, rules: &Rules, float: Tier) -> Result<Recog
 /// # Errors
 /// Bugs of this pass.
 pub fn recognize_explained(graph: &Graph, rules: &Rules, float: Tier) -> Result<Recognized, CompileError> {
-    let recognized = run(graph, Allowed { rules, float, explain: true })?;
+    let recognized = run(graph, Allowed { rules, float, costs: &Costs::REFERENCE, explain: true })?;
     Ok(Recognized { nearly: near_misses(&recognized.graph), ..recognized })
 }
 

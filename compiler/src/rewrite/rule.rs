@@ -75,7 +75,7 @@ impl fmt::Display for Guard {
 }
 
 /// One rewrite rule.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rule {
     /// Its unique name.
     pub name: &'static str,

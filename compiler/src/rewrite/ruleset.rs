@@ -5,6 +5,7 @@ use super::composite::{UserComposite, check_composite};
 use super::language::{Meaning, Term};
 use super::rule::{Rule, RuleError, Tier};
 use super::rules::RULES;
+use crate::costs::Costs;
 use egg::Rewrite;
 use evenkeel_ir::DType;
 use rustc_hash::FxHashSet as HashSet;
@@ -108,6 +109,16 @@ impl Default for Rules {
     }
 }
 
+/// Sets are equal when their rows are; composites hold closures, so they equal their clones only.
+impl PartialEq for Rules {
+    fn eq(&self, other: &Rules) -> bool {
+        let same = |(a, b): (&UserComposite, &UserComposite)| a.is_clone_of(b);
+        self.iter().eq(other.iter())
+            && self.composites.len() == other.composites.len()
+            && self.composites.iter().zip(&other.composites).all(same)
+    }
+}
+
 impl fmt::Debug for Rules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter().map(|rule| rule.name)).finish()
@@ -121,6 +132,8 @@ pub(crate) struct Allowed<'r> {
     pub(crate) rules: &'r Rules,
     /// The largest tier.
     pub(crate) float: Tier,
+    /// What work costs.
+    pub(crate) costs: &'r Costs,
     /// Ask for details of what is done.
     pub(crate) explain: bool,
 }

@@ -2,8 +2,8 @@
 //! launches. The extractor's model is in `simplify::cost`; this is what `explain` prints.
 
 use super::details::classes_of;
-use super::extract::{TRANSCENDENTAL, is_function};
 use super::language::{Head, Term};
+use super::model::{TRANSCENDENTAL, is_function};
 use super::region::Region;
 use crate::report::Amount;
 use egg::{Id, Language, RecExpr};

@@ -128,6 +128,16 @@ pub enum Op {
 }
 
 impl Op {
+    /// The graphs that it holds.
+    pub fn subgraphs(&self) -> impl Iterator<Item = &Subgraph> {
+        let (first, second) = match self {
+            Op::Call(callee) => (Some(callee), None),
+            Op::CustomVjp(custom) => (Some(&custom.forward), Some(&custom.backward)),
+            _ => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
+
     /// The op's name in the text form.
     pub fn name(&self) -> &'static str {
         match self {

@@ -101,20 +101,22 @@ fn readable(bytes: f64) -> String {
     }
 }
 
-/// Compile times of the first row of every layer forward and backward: dark the first time, light
-/// when compiled again.
+/// Compile times of the first row of every layer forward and backward: dark with no program
+/// remembered, light when compiled again.
 pub(super) fn compile_times(record: &Record, threads: usize) -> Drawn {
     let layers = by_layer(record, threads);
     let slowest = |rows: &Rows<'_>| {
         let (_, figures) = rows.iter().find(|(row, _)| row.name.ends_with("fwd+bwd")).or(rows.first())?;
-        Some(figures.compile_ms)
+        Some([figures.compile_ms, figures.recompile_ms])
     };
     let bars: Vec<(&str, [f64; 2])> =
         layers.iter().filter_map(|(name, rows)| Some((*name, slowest(rows)?))).collect();
     let mut svg = String::new();
     if !bars.is_empty() {
         draw_bars(&bars, &mut svg)?;
-        svg.push_str("<p>milliseconds from graph to loaded code; dark: the first time, light: again</p>");
+        svg.push_str(
+            "<p>milliseconds from graph to loaded code; dark: with no program remembered, light: again</p>",
+        );
     }
     Ok(svg)
 }

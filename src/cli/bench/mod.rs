@@ -3,12 +3,13 @@
 mod chart;
 mod page;
 mod print;
+mod process;
 mod rewrite;
 mod select;
 
 use self::select::{Job, jobs};
 use super::Failure;
-use crate::bench::{Ceilings, Machine, Profile, Record, Row, Setting, call_overhead, measure};
+use crate::bench::{Ceilings, Costs, Machine, Profile, Record, Row, Setting, call_overhead, measure};
 use evenkeel_runtime::Gang;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
@@ -42,7 +43,7 @@ pub(super) struct Args {
     /// Milliseconds per measurement
     #[arg(long, default_value_t = 300)]
     time: u64,
-    /// Print the times of compile stages and of every step of every program
+    /// Print the times of compile stages of layers, and of every step of every program
     #[arg(long)]
     steps: bool,
     /// Write the figures to this file, as JSON
@@ -57,14 +58,20 @@ pub(super) struct Args {
     /// Measure the ceilings of this machine only, and write them as a profile for --profile
     #[arg(long, value_name = "FILE", conflicts_with_all = ["what", "json", "html", "compare", "profile"])]
     calibrate: Option<PathBuf>,
-    /// Take the ceilings from a profile that --calibrate wrote instead of measuring them; the
-    /// compiler does not read it
+    /// Take the ceilings, and what work costs for the compiler, from a profile that --calibrate wrote;
+    /// by default ceilings are measured and costs are a fixed reference
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
+    /// What to do in a process that another one has started
+    #[arg(long, hide = true)]
+    process: Option<String>,
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let budget = Duration::from_millis(args.time);
+    if let Some(what) = &args.process {
+        return process::answer(what, args.threads.unwrap_or(1), budget, out);
+    }
     if args.what == ["rewrite"] {
         return run_rewrite(args, budget, out);
     }
@@ -142,15 +149,17 @@ fn measured(args: &Args, budget: Duration) -> Result<Record, Failure> {
         None => calibrated(&threads, budget)?,
     };
     bar.inc(1);
+    let costs = |threads| args.profile.as_ref().map_or(Costs::REFERENCE, |_| profile.costs(threads));
     let mut rows = Vec::new();
     for job in &jobs {
         bar.set_message(job.name().to_string());
         for &threads in &threads {
+            let setting = Setting { threads, budget, costs: costs(threads) };
             rows.push(match job {
-                Job::Case(case) => {
-                    Row::of_layer(&measure(case, Setting { threads, budget })?, &profile.ceilings)
-                }
-                Job::Workload(workload) => workload.measure(threads, budget)?,
+                Job::Case(case) => Row::of_layer(&measure(case, &setting)?, &profile.ceilings),
+                Job::Workload(workload) => workload.measure(&setting)?,
+                Job::Fresh(fresh) => process::compile_fresh(fresh, threads)?,
+                Job::Crowd => process::crowded(threads, budget)?,
             });
             bar.inc(1);
         }

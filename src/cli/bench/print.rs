@@ -3,6 +3,7 @@
 use super::super::Failure;
 use super::super::table::table;
 use crate::bench::{Ceilings, Change, Figures, LayerFigures, Machine, Record, Row, compare};
+use std::collections::BTreeMap;
 use std::io::Write;
 
 /// Everything that a run found.
@@ -47,7 +48,7 @@ pub(super) fn ceilings(machine: &Machine, ceilings: &Ceilings, out: &mut dyn Wri
 pub(super) fn layer_rows(rows: &[Row]) -> impl Iterator<Item = (&Row, &LayerFigures)> {
     rows.iter().filter_map(|row| match &row.figures {
         Figures::Layer(figures) => Some((row, figures)),
-        Figures::Step { .. } | Figures::Latency { .. } => None,
+        _ => None,
     })
 }
 
@@ -79,8 +80,8 @@ pub(super) fn layer_cells(row: &Row, figures: &LayerFigures) -> [String; 11] {
         format!("{:.2}", figures.of_copy),
         format!("{:.2}x", figures.unfused_micros / row.micros),
         format!("{}+{}", figures.kernels, figures.combines),
-        format!("{:.2}", figures.compile_ms[0]),
-        format!("{:.2}", figures.compile_ms[1]),
+        format!("{:.2}", figures.compile_ms),
+        format!("{:.2}", figures.recompile_ms),
     ]
 }
 
@@ -96,26 +97,30 @@ fn layers(rows: &[Row], out: &mut dyn Write) -> Result<(), Failure> {
 }
 
 /// Names of the columns of models.
-pub(super) const MODEL_COLUMNS: [&str; 8] =
-    ["model", "threads", "us", "steps/s", "samples/s", "p50 / p99 us", "compile ms", "again ms"];
+pub(super) const MODEL_COLUMNS: [&str; 9] =
+    ["model", "threads", "us", "steps/s", "samples/s", "p50 / p99 us", "of quiet", "compile ms", "again ms"];
 
 /// The cells of a model; nothing for a layer.
-pub(super) fn model_cells(row: &Row) -> Option<[String; 8]> {
-    let own = [row.name.clone(), row.threads.to_string(), format!("{:.1}", row.micros)];
-    let rest = match row.figures {
+pub(super) fn model_cells(row: &Row) -> Option<[String; 9]> {
+    let mut cells: [String; 9] = Default::default();
+    cells[..3].clone_from_slice(&[row.name.clone(), row.threads.to_string(), format!("{:.1}", row.micros)]);
+    match row.figures {
         Figures::Layer(_) => return None,
-        Figures::Step { samples, compile_ms } => {
+        Figures::Step { samples, compile_ms, recompile_ms, .. } => {
             let rate = 1e6 / row.micros;
-            let [first, again] = compile_ms.map(|ms| format!("{ms:.1}"));
-            [format!("{rate:.1}"), format!("{:.0}", rate * samples as f64), String::new(), first, again]
+            (cells[3], cells[4]) = (format!("{rate:.1}"), format!("{:.0}", rate * samples as f64));
+            (cells[7], cells[8]) = (format!("{compile_ms:.1}"), format!("{recompile_ms:.1}"));
         }
         Figures::Latency { p50_micros, p99_micros, .. } => {
-            let quantiles = format!("{p50_micros:.1} / {p99_micros:.1}");
-            [String::new(), String::new(), quantiles, String::new(), String::new()]
+            cells[5] = format!("{p50_micros:.1} / {p99_micros:.1}");
         }
-    };
-    let mut cells = own.into_iter().chain(rest);
-    Some(std::array::from_fn(|_| cells.next().unwrap_or_default()))
+        Figures::Crowd { p50_micros, p99_micros, mean_micros, quiet_mean_micros, .. } => {
+            cells[5] = format!("{p50_micros:.1} / {p99_micros:.1}");
+            cells[6] = format!("{:.2}x", mean_micros / quiet_mean_micros);
+        }
+        Figures::Fresh { compile_ms } => cells[7] = format!("{compile_ms:.1}"),
+    }
+    Some(cells)
 }
 
 fn models(rows: &[Row], out: &mut dyn Write) -> Result<(), Failure> {
@@ -129,21 +134,34 @@ fn models(rows: &[Row], out: &mut dyn Write) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Times of compile stages, and one line per step of a program.
+/// Times of compile stages, one line per step of a program, and sums by kind of step.
 fn steps(rows: &[Row], out: &mut dyn Write) -> Result<(), Failure> {
-    let mut lines = table(&["layer", "threads", "step", "us", "GB/s"]);
+    let mut lines = table(&["program", "threads", "step", "us", "share", "GB/s"]);
+    let mut sums = table(&["program", "threads", "kind", "steps", "us", "share"]);
     for (row, figures) in layer_rows(rows) {
         let stage = |(name, ms): (&String, &f64)| format!("{name} {ms:.2} ms");
         let stages: Vec<String> = figures.stages_ms.iter().map(stage).collect();
         writeln!(out, "{}, {} threads: {}", row.name, row.threads, stages.join(", "))?;
-        for step in &figures.steps {
+    }
+    for row in rows {
+        let all: f64 = row.steps().iter().map(|step| step.micros).sum();
+        let share = |micros: f64| format!("{:.1} %", 100.0 * micros / all);
+        let own = [row.name.clone(), row.threads.to_string()];
+        let mut kinds: BTreeMap<&str, (usize, f64)> = BTreeMap::new();
+        for step in row.steps() {
             let rate = step.bytes as f64 / step.micros / 1e3;
             let rate = if step.bytes == 0 { String::new() } else { format!("{rate:.1}") };
-            let micros = format!("{:.1}", step.micros);
-            lines.add_row([row.name.clone(), row.threads.to_string(), step.name.clone(), micros, rate]);
+            let cells = [step.name.clone(), format!("{:.1}", step.micros), share(step.micros), rate];
+            lines.add_row(own.iter().chain(&cells));
+            let (count, sum) = kinds.entry(step.kind()).or_default();
+            (*count, *sum) = (*count + 1, *sum + step.micros);
+        }
+        for (kind, (count, sum)) in kinds {
+            let cells = [kind.to_string(), count.to_string(), format!("{sum:.1}"), share(sum)];
+            sums.add_row(own.iter().chain(&cells));
         }
     }
-    Ok(writeln!(out, "\n{}\n", lines.trim_fmt())?)
+    Ok(writeln!(out, "\n{}\n\n{}\n", lines.trim_fmt(), sums.trim_fmt())?)
 }
 
 /// Every row that both runs have; fails when one is slower.

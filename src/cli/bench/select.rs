@@ -3,7 +3,7 @@
 use super::super::{Failure, input};
 use super::Args;
 use crate::bench::models::{Workload, workloads};
-use crate::bench::{Case, Kind, Layer, layers, shapes_of};
+use crate::bench::{CROWD, Case, Fresh, Kind, Layer, fresh, layers, shapes_of};
 use crate::session::float_inputs;
 use std::path::Path;
 
@@ -16,6 +16,10 @@ pub(super) enum Job {
     Case(Case),
     /// A model.
     Workload(&'static Workload),
+    /// A compilation in fresh processes.
+    Fresh(&'static Fresh),
+    /// A layer beside a process that runs it too.
+    Crowd,
 }
 
 impl Job {
@@ -24,6 +28,8 @@ impl Job {
         match self {
             Job::Case(case) => &case.name,
             Job::Workload(workload) => workload.name,
+            Job::Fresh(fresh) => fresh.name,
+            Job::Crowd => CROWD,
         }
     }
 }
@@ -39,7 +45,8 @@ pub(super) fn jobs(args: &Args) -> Result<Vec<Job>, Failure> {
             jobs.extend(of_file(what, args.rows.unwrap_or(SHAPE[0]))?);
             continue;
         }
-        let names = || layers().iter().map(|layer| layer.name).chain(workloads().iter().map(|w| w.name));
+        let others = || workloads().iter().map(|w| w.name).chain(fresh().iter().map(|f| f.name));
+        let names = || layers().iter().map(|layer| layer.name).chain(others()).chain([CROWD]);
         let exact = names().any(|name| name == what);
         let found = named(args, |name| name == what || (!exact && name.contains(what.as_str())))?;
         if found.is_empty() {
@@ -66,6 +73,8 @@ fn named(args: &Args, wanted: impl Fn(&str) -> bool) -> Result<Vec<Job>, Failure
     }
     if own_shape(args).is_none() {
         jobs.extend(workloads().iter().filter(|workload| wanted(workload.name)).map(Job::Workload));
+        jobs.extend(fresh().iter().filter(|fresh| wanted(fresh.name)).map(Job::Fresh));
+        jobs.extend(wanted(CROWD).then_some(Job::Crowd));
     }
     Ok(jobs)
 }

@@ -1,11 +1,12 @@
-//! What e-nodes of a region cost: flops by the volume they run over, reductions, sweeps over
-//! the row, and a penalty for sums that lose digits.
+//! What e-nodes of a region cost: flops by the volume they run over, or what memory takes longer than
+//! those; reductions, sweeps over the row, steps, and a penalty for sums that lose digits.
 
-use super::super::extract::{Model, TRANSCENDENTAL, is_function};
 use super::super::language::{Classes, Head, Term};
+use super::super::model::{Cost, Model, TRANSCENDENTAL, is_function};
 use super::super::normal::{Atom, AtomId, AxisMask, Form, Normalizer, Number, Product};
 use super::super::region::Region;
 use super::super::tally::sweeps_of;
+use crate::costs::Costs;
 use egg::{Id, Language};
 use evenkeel_ir::op::{Binary, Composite, Unary};
 use rustc_hash::FxHashSet as HashSet;
@@ -16,21 +17,21 @@ const BATCH: u64 = 1024;
 const NODE: f64 = 2e-3;
 /// Cost of a reduction beside its flops.
 const REDUCTION: f64 = 0.5;
-/// Cost of a sweep over the row.
-const SWEEP: f64 = 0.3;
-/// Cost of an accumulated sum beside its flops.
+/// Steps that an accumulated sum costs beside its flops.
 const COMBINE: f64 = 1.5;
-/// Cost of a kernel of its own.
-const LAUNCH: f64 = 1.0;
 /// Cost of a sum that loses digits.
 const HAZARD: f64 = 1e3;
 
 /// The cost of a region, in flops of one element of its index space.
-pub(super) struct Volume {
+pub(super) struct Volume<'c> {
     /// E-nodes that may lose digits, because the user wrote them and asked for strictness.
     pub(super) trusted: HashSet<Term>,
     /// Hazards are allowed.
     pub(super) approximate: bool,
+    /// What work costs.
+    costs: &'c Costs,
+    /// Operations that take as long as reading what the region reads and writing what it gives.
+    transfers: f64,
     /// The outermost axis, where sums over it are no statistics: they are accumulated, combined
     /// after the kernel, and what is made of them needs a kernel of its own.
     accumulated: AxisMask,
@@ -38,9 +39,14 @@ pub(super) struct Volume {
     named: HashSet<Id>,
 }
 
-impl Volume {
+impl<'c> Volume<'c> {
     /// The costs of a region.
-    pub(super) fn of(region: &Region, trusted: HashSet<Term>, approximate: bool) -> Volume {
+    pub(super) fn of(
+        region: &Region,
+        trusted: HashSet<Term>,
+        approximate: bool,
+        costs: &'c Costs,
+    ) -> Volume<'c> {
         let classes = &region.classes;
         let meaning = &classes.analysis;
         let normalizer = &meaning.reader.normalizer;
@@ -53,7 +59,10 @@ impl Volume {
             normalizer.terms(form).iter().any(|(product, _)| sums_over(normalizer, product, outer))
         });
         let named = named(region);
-        Volume { trusted, approximate, accumulated: if statistic { 0 } else { outer }, named }
+        let moved = transfers(region);
+        let transfers = moved * costs.transfer(moved * space_volume(classes));
+        let accumulated = if statistic { 0 } else { outer };
+        Volume { trusted, approximate, costs, transfers, accumulated, named }
     }
 
     /// True for arithmetic that no kernel of the region does on its way: on parameters alone, or
@@ -73,28 +82,28 @@ impl Volume {
     fn reduction(&self, classes: &Classes, head: Head, operands: &[Id]) -> f64 {
         let over = classes[operands[0]].data.axes.unwrap_or(0);
         match is_reduction(head) {
-            true if over & self.accumulated != 0 => COMBINE,
+            true if over & self.accumulated != 0 => COMBINE * self.costs.step(),
             true => REDUCTION,
             false => 0.0,
         }
     }
 }
 
-impl Model for Volume {
-    fn cost(&self, classes: &Classes, class: Id, term: &Term) -> f64 {
-        let Term::Apply(head, operands) = term else { return 1e-3 };
+impl Model for Volume<'_> {
+    fn cost(&self, classes: &Classes, class: Id, term: &Term) -> Cost {
+        let Term::Apply(head, operands) = term else { return Cost { arithmetic: 0.0, rest: 1e-3 } };
         let normalizer = &classes.analysis.reader.normalizer;
         let form = |id: &Id| classes[*id].data.form;
         let mask = |id: &Id| form(id).map_or(0, |form| normalizer.axes_of(form));
         let axes = operands.iter().chain([&class]).fold(0, |axes, id| axes | mask(id));
         let share = volume(normalizer, axes) / space_volume(classes);
         let reduction = self.reduction(classes, *head, operands);
-        let launch = if self.needs_kernel(classes, class, *head) { LAUNCH } else { 0.0 };
+        let launch = if self.needs_kernel(classes, class, *head) { self.costs.step() } else { 0.0 };
         let hazard =
             !self.approximate && !self.trusted.contains(term) && loses_digits(classes, *head, operands);
         let renamed = self.named.contains(&classes.find(class)) && !matches!(head, Head::Composite(..));
         let penalty = if hazard || renamed { HAZARD } else { 0.0 };
-        flops(*head) * share + reduction + launch + NODE + penalty
+        Cost { arithmetic: flops(*head) * share, rest: reduction + launch + NODE + penalty }
     }
 
     fn sweeps(&self, term: &Term) -> u32 {
@@ -102,8 +111,25 @@ impl Model for Volume {
     }
 
     fn sweep(&self) -> f64 {
-        SWEEP
+        self.costs.sweep()
     }
+
+    fn transfers(&self) -> f64 {
+        self.transfers
+    }
+}
+
+/// Values that a region reads and writes, for each element of its index space.
+fn transfers(region: &Region) -> f64 {
+    let classes = &region.classes;
+    let normalizer = &classes.analysis.reader.normalizer;
+    let share = |id: Id| {
+        let axes = classes[id].data.form.map_or(0, |form| normalizer.axes_of(form));
+        volume(normalizer, axes) / space_volume(classes)
+    };
+    let is_leaf = |id: &Id| classes[*id].nodes.iter().any(|term| matches!(term, Term::Leaf(_)));
+    let leaves = classes.classes().map(|class| class.id).filter(is_leaf);
+    leaves.chain(region.roots.iter().copied()).map(share).sum()
 }
 
 fn volume(normalizer: &Normalizer, axes: AxisMask) -> f64 {
@@ -179,7 +205,9 @@ fn loses_digits(classes: &Classes, head: Head, operands: &[Id]) -> bool {
         Head::Binary(Binary::Add | Binary::Sub) => {
             let (Some(a), Some(b)) = (form(0), form(1)) else { return false };
             let sign = if head == Head::Binary(Binary::Sub) { Number::int(-1) } else { Number::ONE };
-            cancels(normalizer, a, b, sign) || uncentered(normalizer, a, b) || uncentered(normalizer, b, a)
+            let either =
+                |test: fn(&Normalizer, Form, Form) -> bool| test(normalizer, a, b) || test(normalizer, b, a);
+            cancels(normalizer, a, b, sign) || either(uncentered) || either(outside_sums)
         }
         _ => false,
     }
@@ -238,6 +266,46 @@ fn uncentered(normalizer: &Normalizer, a: Form, b: Form) -> bool {
             mean_times(&b, x, &rest) && !mean_times(&a, x, &rest)
         })
     })
+}
+
+/// True when `sum(x * g)` meets `sum(g)` times a statistic of `x`: a difference that was taken element
+/// by element is taken between sums, as in a covariance in one pass.
+fn outside_sums(normalizer: &Normalizer, a: Form, b: Form) -> bool {
+    let (a, b) = (normalizer.terms(a), normalizer.terms(b));
+    let with_statistic = |product: &Product, over: AxisMask, g: AtomId, x: AtomId| {
+        let statistic =
+            |atom: AtomId| normalizer.fact(atom).axes & over == 0 && mentions(normalizer, atom, x);
+        product.iter().any(|&(sum, power)| {
+            power == Number::ONE
+                && is_sum_of(normalizer, sum, g)
+                && product.iter().any(|&(other, _)| other != sum && statistic(other))
+        })
+    };
+    let meets = |over: AxisMask, x: AtomId, g: AtomId| {
+        let either = |product| with_statistic(product, over, g, x) || with_statistic(product, over, x, g);
+        b.iter().any(|(product, _)| either(product))
+    };
+    a.iter().flat_map(|(product, _)| product).any(|(atom, _)| match &normalizer.fact(*atom).atom {
+        Atom::Sum(over, body) => matches!(body.as_slice(), [(x, _), (g, _)] if meets(*over, *x, *g)),
+        _ => false,
+    })
+}
+
+/// True for an atom with another anywhere inside.
+fn mentions(normalizer: &Normalizer, atom: AtomId, wanted: AtomId) -> bool {
+    let within = |form: Form| {
+        let terms = normalizer.terms(form);
+        terms.iter().flat_map(|(product, _)| product).any(|(atom, _)| mentions(normalizer, *atom, wanted))
+    };
+    atom == wanted
+        || match &normalizer.fact(atom).atom {
+            Atom::Sum(_, body) => body.iter().any(|(atom, _)| mentions(normalizer, *atom, wanted)),
+            Atom::Exp(form) | Atom::Base(form) | Atom::Large(form) | Atom::Reduce(_, _, form) => {
+                within(*form)
+            }
+            Atom::Opaque(_, operands) => operands.iter().any(|form| within(*form)),
+            Atom::Symbol(..) | Atom::Prime(_) | Atom::Pi | Atom::Batch => false,
+        }
 }
 
 /// A product without one of its atoms.

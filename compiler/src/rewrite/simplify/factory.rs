@@ -5,8 +5,8 @@
 //! class. What is added lands in the class of its form, so a bad proposal costs nodes and never
 //! correctness: the normal form decides. No new exponential or logarithm is ever made. Start at [`Factory::factor_roots`].
 
-use super::super::extract::is_function;
 use super::super::language::{Head, Term};
+use super::super::model::is_function;
 use super::super::normal::{Atom, AtomId, Form, Lead, Number, Product};
 use super::super::region::Region;
 use egg::Id;

@@ -12,14 +12,15 @@ mod scope;
 
 use super::cone::{Cone, Constants, Entry};
 use super::details::{Details, Words, cuts, distinct, leaf_name, list, place_of};
-use super::extract::{Extracted, TRANSCENDENTAL, extract, is_function};
+use super::extract::{Extracted, extract};
 use super::language::Term;
+use super::model::{TRANSCENDENTAL, is_function};
 use super::recipe::{Built, Recipe, shaped};
 use super::region::Region;
 use super::rule::Tier;
-use super::ruleset::{Allowed, Rules};
+use super::ruleset::Allowed;
 use crate::CompileError;
-use crate::pipeline::verified;
+use crate::pipeline::{Options, verified};
 use cost::Volume;
 use egg::Language;
 use evenkeel_ir::{Composite, Graph, GraphBuilder, NodeId, Op, Place, Value};
@@ -117,24 +118,26 @@ impl fmt::Display for Change {
 /// # Errors
 /// Bugs of this pass.
 pub fn simplify(graph: &Graph) -> Result<Simplified, CompileError> {
-    simplify_with(graph, &Rules::standard(), Tier::default())
+    simplify_with(graph, &Options::default())
 }
 
-/// As [`simplify`], by these rules and under this float contract: with [`Tier::Exact`] the graph
-/// stays as it is, with [`Tier::Reassociates`] only sums and products change.
+/// As [`simplify`], by the rules, the float contract and the costs of these options: with
+/// [`Tier::Exact`] the graph stays as it is, with [`Tier::Reassociates`] only sums and products change.
 ///
 /// # Errors
 /// Bugs of this pass.
-pub fn simplify_with(graph: &Graph, rules: &Rules, float: Tier) -> Result<Simplified, CompileError> {
-    run(graph, Allowed { rules, float, explain: false })
+pub fn simplify_with(graph: &Graph, options: &Options) -> Result<Simplified, CompileError> {
+    let Options { rules, float, costs, .. } = options;
+    run(graph, Allowed { rules, float: *float, costs, explain: false })
 }
 
 /// As [`simplify_with`], with [`Details`] of what changed and the scopes that did not.
 ///
 /// # Errors
 /// Bugs of this pass.
-pub fn simplify_explained(graph: &Graph, rules: &Rules, float: Tier) -> Result<Simplified, CompileError> {
-    run(graph, Allowed { rules, float, explain: true })
+pub fn simplify_explained(graph: &Graph, options: &Options) -> Result<Simplified, CompileError> {
+    let Options { rules, float, costs, .. } = options;
+    run(graph, Allowed { rules, float: *float, costs, explain: true })
 }
 
 fn run(graph: &Graph, allowed: Allowed<'_>) -> Result<Simplified, CompileError> {
@@ -253,7 +256,7 @@ fn solve(
     }
     Factory::new(&mut region).factor_roots();
     let trusted = if allowed.names_ops() { HashSet::default() } else { as_written(&region) };
-    let model = Volume::of(&region, trusted, allowed.float == Tier::Approximate);
+    let model = Volume::of(&region, trusted, allowed.float == Tier::Approximate, allowed.costs);
     let Extracted { expression, roots, before, after } =
         extract(&region.classes, &region.written, &region.roots, &model);
     if after >= before * if named { WORTH_NAMED } else { WORTH } {

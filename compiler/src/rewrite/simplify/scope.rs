@@ -7,7 +7,7 @@
 //! norm are one scope: they share statistics. Start at [`scopes`].
 
 use super::super::cone::Constants;
-use super::super::extract::{TRANSCENDENTAL, is_function};
+use super::super::model::{TRANSCENDENTAL, is_function};
 use super::super::reader::has_algebra;
 use evenkeel_ir::op::{Binary, Composite, Unary};
 use evenkeel_ir::{Graph, Node, NodeId, Op, Value};

@@ -3,7 +3,8 @@
 
 use super::derived::{LAYERS, difference, naive, operands};
 use crate::expand::expand;
-use crate::rewrite::{recognize, simplify};
+use crate::rewrite::{recognize, simplify_with};
+use crate::{Bandwidth, Costs, Options};
 use evenkeel_ir::eval::{eval, eval_nodes};
 use evenkeel_ir::{Graph, GraphBuilder, Literal, Node, Op, Value};
 
@@ -53,14 +54,38 @@ fn errors(written: &Graph, extracted: &Graph, offset: f64) -> (f64, f64) {
     (error(written), error(extracted))
 }
 
+/// The reference, and machines on which steps, sweeps or memory are dear or free.
+fn machines() -> Vec<Costs> {
+    let own = |cached: f64, step_micros: f64, rate: Option<f64>| Costs {
+        cached,
+        step_micros,
+        levels: rate.map(|rate| Bandwidth { holds: f64::INFINITY, rate }).into_iter().collect(),
+        ..Costs::REFERENCE
+    };
+    vec![
+        Costs::REFERENCE,
+        own(1.0, 0.5, None),
+        own(20.0, 50.0, None),
+        own(1e6, 0.0, None),
+        own(20.0, 0.5, Some(5.0)),
+        own(200.0, 5.0, Some(200.0)),
+    ]
+}
+
 #[test]
 fn what_is_extracted_loses_no_more_than_what_was_written() {
     for &(name, inputs, text) in LAYERS {
         let written = naive(inputs, text);
-        let simple = simplify(&written).expect("it simplifies").graph;
-        let named = recognize(&written).expect("it is recognized").graph;
+        let simplified = |costs: Costs| {
+            let options = Options { costs: costs.clone(), ..Options::default() };
+            let simple = simplify_with(&written, &options).expect("it simplifies").graph;
+            (format!("simplified by {costs:?}"), simple)
+        };
+        let named = ("recognized".to_string(), recognize(&written).expect("it is recognized").graph);
+        let mut graphs: Vec<_> = machines().into_iter().map(simplified).chain([named]).collect();
+        graphs.dedup_by(|a, b| a.1 == b.1);
         for offset in OFFSETS {
-            for (how, graph) in [("simplified", &simple), ("recognized", &named)] {
+            for (how, graph) in &graphs {
                 let (before, after) = errors(&written, graph, offset);
                 assert!(
                     after <= 2.0 * before + SLACK,
