@@ -1,7 +1,7 @@
 //! Machines with fewer instructions than this one: the code is different, the numbers are right;
 //! and of elementwise functions no bit depends on the width of vectors.
 
-use crate::oracle::{numbers, run_on, widths};
+use crate::oracle::{STRIDED, numbers, run_on, strided, widths};
 use evenkeel::host::host_target;
 use evenkeel_compiler::{Options, compile};
 use evenkeel_ir::op::Class;
@@ -75,10 +75,12 @@ fn same_bits_at_every_width(graph: &Graph, inputs: &[Tensor]) {
 /// Elements of a test: whole vectors of every width, and tails of many lengths.
 const SIZES: [usize; 6] = [1, 3, 15, 64, 111, 1000];
 
-/// Inputs of a size, with the numbers that functions treat differently among them.
+/// Numbers that functions treat differently.
+const SPECIAL: [f32; 9] =
+    [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e37, -1e-37, 1e-44, 100.0];
+
+/// Inputs of a size, with special numbers among them.
 fn operands(size: usize) -> [Tensor; 3] {
-    const SPECIAL: [f32; 9] =
-        [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e37, -1e-37, 1e-44, 100.0];
     std::array::from_fn(|k| {
         let mut data: Vec<f32> = numbers(&[size], k as u64).to_vec().expect("they are f32");
         let places = (k..size).step_by(7 + k);
@@ -159,5 +161,22 @@ fn stores_past_the_caches_store_the_same() {
             assert!(found == bits(target, &graph, &inputs), "{} bytes\n{text}", target.widest());
         }
         assert_eq!(streaming, 3, "rows of 33 elements do not begin at cache lines");
+    }
+}
+
+#[test]
+fn strided_elementwise_results_are_the_same_bits_at_every_width() {
+    let elementwise = |text: &&&str| !["norm", "softmax", "sum", "f64"].iter().any(|word| text.contains(word));
+    for text in STRIDED.iter().filter(elementwise) {
+        for rows in [1, 3, 17, 64] {
+            let (graph, inputs) = strided(text, rows);
+            let special = |x: &Tensor| {
+                let mut data: Vec<f32> = x.to_vec().expect("they are f32");
+                let places = (0..data.len()).step_by(7).collect::<Vec<_>>();
+                places.into_iter().zip(SPECIAL.iter().cycle()).for_each(|(place, &x)| data[place] = x);
+                Tensor::from_vec(x.sizes(), data).expect("sizes fit")
+            };
+            same_bits_at_every_width(&graph, &inputs.iter().map(special).collect::<Vec<_>>());
+        }
     }
 }

@@ -72,7 +72,7 @@ impl<'a, 'b> Frame<'a, 'b> {
     }
 
     /// Fixes the index of an axis for what `body` emits.
-    fn at_index<T>(&mut self, axis: usize, index: Value, body: impl FnOnce(&mut Self) -> T) -> T {
+    pub(super) fn at_index<T>(&mut self, axis: usize, index: Value, body: impl FnOnce(&mut Self) -> T) -> T {
         let saved: Vec<Option<Pointer>> = self.pointers.clone();
         for place in 0..self.pointers.len() {
             let Some(pointer) = self.pointers[place].clone() else { continue };
@@ -88,8 +88,9 @@ impl<'a, 'b> Frame<'a, 'b> {
 
     /// All rows of the launch.
     pub(super) fn rows(&mut self, begin: Value, end: Value) {
-        match self.schedule.lane_axis {
-            Some(axis) if axis < self.kernel.parallel => self.vertical_rows(axis, begin, end),
+        match (self.schedule.lane_axis, &self.schedule.tiles) {
+            (Some(axis), _) if axis < self.kernel.parallel => self.vertical_rows(axis, begin, end),
+            (_, Some(tiles)) => self.tiled_rows(tiles, begin, end),
             _ => {
                 self.counted(begin, end, 1, &[], None, &mut |frame, row, _| {
                     let axes: Vec<usize> = (0..frame.kernel.parallel).collect();
@@ -196,7 +197,7 @@ impl<'a, 'b> Frame<'a, 'b> {
 
     /// Cuts flat rows `begin..end` into stretches of the lane axis with the other parallel
     /// indices fixed.
-    fn segments(
+    pub(super) fn segments(
         &mut self,
         axis: usize,
         begin: Value,
@@ -230,7 +231,7 @@ impl<'a, 'b> Frame<'a, 'b> {
     }
 
     /// One row, one vector of rows or one block of vectors: phase after phase.
-    fn row(&mut self) {
+    pub(super) fn row(&mut self) {
         let saved = self.fixed.clone();
         for phase in 0..self.kernel.phases().max(1) {
             self.phase = phase;
