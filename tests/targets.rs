@@ -76,8 +76,7 @@ fn same_bits_at_every_width(graph: &Graph, inputs: &[Tensor]) {
 const SIZES: [usize; 6] = [1, 3, 15, 64, 111, 1000];
 
 /// Numbers that functions treat differently.
-const SPECIAL: [f32; 9] =
-    [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e37, -1e-37, 1e-44, 100.0];
+const SPECIAL: [f32; 9] = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e37, -1e-37, 1e-44, 100.0];
 
 /// Inputs of a size, with special numbers among them.
 fn operands(size: usize) -> [Tensor; 3] {
@@ -166,7 +165,8 @@ fn stores_past_the_caches_store_the_same() {
 
 #[test]
 fn strided_elementwise_results_are_the_same_bits_at_every_width() {
-    let elementwise = |text: &&&str| !["norm", "softmax", "sum", "f64"].iter().any(|word| text.contains(word));
+    let elementwise =
+        |text: &&&str| !["norm", "softmax", "sum", "f64"].iter().any(|word| text.contains(word));
     for text in STRIDED.iter().filter(elementwise) {
         for rows in [1, 3, 17, 64] {
             let (graph, inputs) = strided(text, rows);

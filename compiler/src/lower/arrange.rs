@@ -36,13 +36,15 @@ fn with_rows(kernel: Kernel) -> Kernel {
     if !map || !kernel.stores.iter().all(plain) {
         return kernel;
     }
-    let mut kernel = cut(kernel);
-    let rows = Extent::product(kernel.space.iter().rev().skip(1).copied());
     // threads share rows, unless there is work for one only
-    let enough = rows.known().is_none_or(|n| n >= LINE_ELEMENTS);
+    let rows = |kernel: &Kernel| Extent::product(kernel.space.iter().rev().skip(1).copied());
+    let enough = |kernel: &Kernel| rows(kernel).known().is_none_or(|n| n >= LINE_ELEMENTS);
     let small = kernel.rows().known().is_some_and(|n| n <= CUT[1]);
-    kernel.parallel -= usize::from(enough || small);
-    kernel
+    let whole = (enough(&kernel) || small).then(|| kernel.clone());
+    match Some(cut(kernel.clone())).filter(enough).or(whole) {
+        Some(split) => Kernel { parallel: split.parallel - 1, ..split },
+        None => kernel,
+    }
 }
 
 /// Splits a long last axis in two.
@@ -65,6 +67,9 @@ fn cut(mut kernel: Kernel) -> Kernel {
 /// Makes those rows neighbors that share the cache lines of what is not dense along them; a single
 /// row gets an axis.
 fn beside_rows(mut kernel: Kernel) -> Kernel {
+    if kernel.parallel == kernel.space.len() {
+        return kernel;
+    }
     if kernel.parallel == 0 {
         kernel.space.insert(0, Extent::ONE);
         kernel.parallel = 1;
@@ -76,7 +81,7 @@ fn beside_rows(mut kernel: Kernel) -> Kernel {
         skips.filter(|a| a.strides[axis] == Stride::ONE).count()
     };
     match (0..kernel.parallel).max_by_key(|&axis| shared(axis)).filter(|&axis| shared(axis) > 0) {
-        Some(axis) if lane >= kernel.parallel => last_of_its_kind(kernel, axis),
-        _ => kernel,
+        Some(axis) => last_of_its_kind(kernel, axis),
+        None => kernel,
     }
 }

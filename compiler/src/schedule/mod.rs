@@ -121,7 +121,9 @@ fn dense_lane_axis(kernel: &Kernel, levels: &Levels) -> Option<usize> {
     axes.extend((kernel.parallel < rank).then_some(rank.wrapping_sub(1)));
     axes.extend(kernel.parallel.checked_sub(1));
     axes.into_iter()
-        .filter(|&axis| kernel.accesses().all(|a| is_dense(a.strides[axis])) && lanes_fit(kernel, levels, axis))
+        .filter(|&axis| {
+            kernel.accesses().all(|a| is_dense(a.strides[axis])) && lanes_fit(kernel, levels, axis)
+        })
         .max_by_key(|&axis| unit_accesses(kernel, axis))
 }
 
@@ -159,9 +161,17 @@ fn lanes_fit(kernel: &Kernel, levels: &Levels, axis: usize) -> bool {
     let totals = axis < kernel.parallel || (totals.all(four_bytes) && sums.all(four_bytes));
     // a sum over rows cannot end inside a vector of rows
     let accumulates = kernel.stores.iter().any(|s| matches!(s.kind, StoreKind::Accumulate(_)));
-    let moving =
-        kernel.stores.iter().all(|s| s.kind != StoreKind::AddInPlace || s.access.strides[axis] == Stride::ONE);
-    narrow && indices && registers && positions && moving && totals && (axis >= kernel.parallel || !accumulates)
+    let moving = kernel
+        .stores
+        .iter()
+        .all(|s| s.kind != StoreKind::AddInPlace || s.access.strides[axis] == Stride::ONE);
+    narrow
+        && indices
+        && registers
+        && positions
+        && moving
+        && totals
+        && (axis >= kernel.parallel || !accumulates)
 }
 
 /// Conversions to and from 8-byte types change the number of lanes.

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// Rows by elements of a tile where neighboring rows share cache lines: as many lines of a page
 /// together as a first cache holds of one tile.
-const ACROSS: (u64, u64) = (64, 64);
+const ACROSS: (u64, u64) = (64, 128);
 /// The same where threads would share too few such tiles.
 const FEW_ROWS: (u64, u64) = (LINE_ELEMENTS, 256);
 /// Rows below which that is so.
@@ -48,7 +48,11 @@ impl fmt::Display for Tiles {
 impl Tiles {
     /// Tiles for lanes along the last axis, if they make lanes fit it.
     pub(super) fn new(kernel: &Kernel, levels: &Levels) -> Option<Tiles> {
-        let lane = kernel.space.len().checked_sub(1).filter(|&axis| 0 < kernel.parallel && kernel.parallel <= axis)?;
+        let lane = kernel
+            .space
+            .len()
+            .checked_sub(1)
+            .filter(|&axis| 0 < kernel.parallel && kernel.parallel <= axis)?;
         let skips = |access: &Access| !is_dense(access.strides[lane]);
         let plain = |access: &Access| !skips(access) || access.indirect.is_none();
         let written = kernel.stores.iter().all(|s| !skips(&s.access) || s.kind == StoreKind::Write);

@@ -118,22 +118,21 @@ impl<'a, 'b> Frame<'a, 'b> {
     fn vertical_rows(&mut self, axis: usize, begin: Value, end: Value) {
         let lanes = self.lanes();
         self.segments(axis, begin, end, &mut |frame, first, last| {
-            let length = frame.b.ins().isub(last, first);
-            let whole = frame.b.ins().band_imm_s(length, -lanes);
-            let middle = frame.b.ins().iadd(first, whole);
             let block = frame.schedule.row_block as i64 * lanes;
             let mut from = first;
             if block > lanes {
-                let whole = frame.b.ins().band_imm_s(length, -block);
-                let blocks = frame.b.ins().iadd(first, whole);
-                frame.counted(first, blocks, block, &[], None, &mut |frame, i, _| {
+                from = frame.whole(first, last, block);
+                frame.counted(first, from, block, &[], None, &mut |frame, i, _| {
                     frame.block_rows(axis, i);
                     Vec::new()
                 });
-                from = blocks;
             }
+            let overlap = (0..frame.kernel.stores.len()).all(|store| frame.may_write_twice(store));
+            let late = overlap.then(|| frame.overlapping(first, last));
+            let middle = late.map_or_else(|| frame.whole(first, last, lanes), |(end, _)| end);
             frame.counted(from, middle, lanes, &[], None, &mut |frame, i, _| {
-                frame.lane_rows(axis, i, Width::Vector);
+                let at = late.map_or(i, |(_, latest)| frame.b.ins().smin(i, latest));
+                frame.lane_rows(axis, at, Width::Vector);
                 Vec::new()
             });
             frame.counted(middle, last, 1, &[], None, &mut |frame, i, _| {

@@ -84,7 +84,8 @@ impl<'a, 'b> Frame<'a, 'b> {
         let loads = tiles.loads.iter().copied();
         let places: Vec<usize> = loads.chain(tiles.stores.iter().map(|&s| self.store_pointer(s))).collect();
         let saved = self.pointers.clone();
-        let held: Vec<Held> = (0..places.len()).map(|k| self.held(tiles, k, places[k], rows, lanes)).collect();
+        let held: Vec<Held> =
+            (0..places.len()).map(|k| self.held(tiles, k, places[k], rows, lanes)).collect();
         for (&place, Held { places: [_, tile], .. }) in places.iter().zip(&held) {
             self.pointers[place] = Some(tile.clone());
         }
@@ -148,7 +149,8 @@ impl<'a, 'b> Frame<'a, 'b> {
         let (mut low, mut left) = (rows.start, lanes.start);
         if from.strides[rows.axis] == Stride::ONE {
             let (width, height) = (self.lanes(), SIDE);
-            (low, left) = (self.whole(rows, height), self.whole(lanes, width));
+            low = self.whole(rows.start, rows.end, height);
+            left = self.whole(lanes.start, lanes.end, width);
             let (row_axis, lane_axis) = (rows.axis, lanes.axis);
             self.counted(lanes.start, left, width, &[], None, &mut |frame, lane, _| {
                 let (from, to) = (frame.moved(from, lane_axis, lane), frame.moved(to, lane_axis, lane));
@@ -165,16 +167,11 @@ impl<'a, 'b> Frame<'a, 'b> {
         self.nest(&[Span { end: left, ..lanes }, below], from, to, &mut Self::copy_element);
     }
 
-    /// Where the whole steps along a part of an axis end.
-    fn whole(&mut self, span: Span, step: i64) -> Value {
-        let length = self.b.ins().isub(span.end, span.start);
-        let whole = self.b.ins().band_imm_s(length, -step);
-        self.b.ins().iadd(span.start, whole)
-    }
-
     /// Loops over parts of axes.
     fn nest(&mut self, spans: &[Span], from: &Pointer, to: &Pointer, body: CopyBody<'_, 'a, 'b>) {
-        let Some((&Span { axis, start, end }, rest)) = spans.split_first() else { return body(self, from, to) };
+        let Some((&Span { axis, start, end }, rest)) = spans.split_first() else {
+            return body(self, from, to);
+        };
         self.counted(start, end, 1, &[], None, &mut |frame, i, _| {
             let (from, to) = (frame.moved(from, axis, i), frame.moved(to, axis, i));
             frame.nest(rest, &from, &to, body);

@@ -342,8 +342,15 @@ impl Lifter<'_> {
         }
         let (base, index) = (i.memory_base(), i.memory_index());
         let (scale, displacement) = (i.memory_index_scale(), i.memory_displacement64() as i64);
-        let memory =
-            MemoryOperand::new(base, index, scale, displacement, i.memory_displ_size(), false, Register::None);
+        let memory = MemoryOperand::new(
+            base,
+            index,
+            scale,
+            displacement,
+            i.memory_displ_size(),
+            false,
+            Register::None,
+        );
         self.push(Instruction::with4(code, to, from, memory, part))
     }
 
