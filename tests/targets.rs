@@ -7,7 +7,7 @@ use evenkeel_compiler::{Options, compile};
 use evenkeel_ir::op::Class;
 use evenkeel_ir::random::threefry;
 use evenkeel_ir::{
-    Binary, DType, Graph, GraphBuilder, Literal, Shape, Target, TensorType, Unary, Value, eval, parse,
+    Binary, DType, Extent, Graph, GraphBuilder, Literal, Shape, Target, TensorType, Unary, Value, eval, parse,
 };
 use evenkeel_runtime::{Argument, Executable, Tensor};
 
@@ -88,10 +88,12 @@ fn operands(size: usize) -> [Tensor; 3] {
     })
 }
 
-/// Inputs of `[size]`, then a random chain of elementwise functions of what is there.
+/// Inputs of `[size]`, which is known in half of the graphs, then a random chain of elementwise
+/// functions of what is there.
 fn pointwise(seed: u32, size: usize) -> Graph {
     let mut b = GraphBuilder::new();
-    let ty = TensorType::new(DType::F32, Shape::of(&[size]));
+    let extent = if seed.is_multiple_of(2) { Extent::from(size) } else { Extent::BATCH };
+    let ty = TensorType::new(DType::F32, Shape([extent].into_iter().collect()));
     let mut values: Vec<Value> = ["x", "y", "z"].map(|name| b.input(name, ty.clone())).to_vec();
     let word = |step: u32, k: u32| threefry([seed, 3], [step, k])[0] as usize;
     let unary: Vec<Unary> = Unary::ALL.iter().copied().filter(|f| f.def().class != Class::Bool).collect();
@@ -126,7 +128,7 @@ fn elementwise_results_are_the_same_bits_at_every_width() {
         }
     }
     for seed in 0..60 {
-        let size = SIZES[seed as usize % SIZES.len()];
+        let size = SIZES[seed as usize / 2 % SIZES.len()];
         same_bits_at_every_width(&pointwise(seed, size), &operands(size));
     }
 }
@@ -138,6 +140,7 @@ fn stores_past_the_caches_store_the_same() {
         "x = input f32[33,64]\nreturn gelu x",
         "x = input f32[33,64]\nreturn sum=sum @0 x, y=square x",
         "x = input f32[3,64,33]\nreturn softmax @1 x",
+        "x = input f32[64,33]\nreturn gelu (transpose @1,0 x)",
     ];
     for target in widths().iter().filter(|target| target.widest() > 16) {
         let mut streaming = 0;
@@ -159,7 +162,7 @@ fn stores_past_the_caches_store_the_same() {
             let found: Vec<u8> = outputs.iter().flat_map(|output| output.bytes().to_vec()).collect();
             assert!(found == bits(target, &graph, &inputs), "{} bytes\n{text}", target.widest());
         }
-        assert_eq!(streaming, 3, "rows of 33 elements do not begin at cache lines");
+        assert_eq!(streaming, 4, "rows of 33 elements do not begin at cache lines");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Another order of axes where vectors do not fit the one that a kernel was written in.
 
-use super::coalesce::for_strides;
+use super::coalesce::{coalesce, for_strides};
 use crate::schedule::{LINE_ELEMENTS, has_dense_lanes};
 use evenkeel_ir::Extent;
 use evenkeel_ir::kernel::{Kernel, Store, StoreKind, Stride};
@@ -15,7 +15,8 @@ pub(super) fn arrange(kernel: Kernel) -> Kernel {
         return kernel;
     }
     let others = (0..kernel.space.len()).map(|axis| last_of_its_kind(kernel.clone(), axis));
-    others.into_iter().find(has_dense_lanes).unwrap_or_else(|| beside_rows(with_rows(kernel)))
+    let dense = others.into_iter().find(has_dense_lanes);
+    dense.map_or_else(|| beside_rows(with_rows(kernel)), coalesce)
 }
 
 /// Moves an axis behind the others that are parallel (or reduced) like it.

@@ -57,5 +57,5 @@ fn mergeable(kernel: &Kernel, axis: usize) -> bool {
     same_kind
         && kernel.sources.iter().all(source)
         && kernel.stores.iter().all(|s| spans(&s.access.strides))
-        && !(row && !kernel.accesses().all(dense))
+        && (!row || kernel.accesses().all(dense))
 }

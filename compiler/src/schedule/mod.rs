@@ -4,6 +4,8 @@
 //! is a reduced axis, rows are walked one by one and reductions end with a horizontal step; if
 //! it is a parallel axis, a vector holds neighbouring rows and reductions stay lane-wise.
 
+#[cfg(test)]
+mod tests;
 mod tiles;
 
 pub use tiles::Tiles;
