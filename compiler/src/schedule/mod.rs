@@ -2,7 +2,8 @@
 //!
 //! One axis is the *lane* axis: neighbouring lanes of a vector are neighbours along it. If it
 //! is a reduced axis, rows are walked one by one and reductions end with a horizontal step; if
-//! it is a parallel axis, a vector holds neighbouring rows and reductions stay lane-wise.
+//! it is a parallel axis, a vector holds neighbouring rows and reductions stay lane-wise. Where
+//! no axis is dense for all accesses, rows are walked, and the others go through [`Tiles`].
 
 #[cfg(test)]
 mod tests;

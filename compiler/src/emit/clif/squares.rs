@@ -20,10 +20,10 @@ const LOW_8: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23]
 const HIGH_8: [u8; 16] = [8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31];
 
 impl Frame<'_, '_> {
-    /// Copies a vector of elements of four rows that are neighbors in memory to four rows where
-    /// the elements are.
-    pub(super) fn copy_squares(&mut self, from: &Pointer, to: &Pointer, row_axis: usize, lane_axis: usize) {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|column| self.column(from, lane_axis, column));
+    /// Copies four elements along `near`, where they are neighbors in `from`, times a vector along
+    /// `far`, where they are neighbors in `to`.
+    pub(super) fn copy_squares(&mut self, from: &Pointer, to: &Pointer, near: usize, far: usize) {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|column| self.column(from, far, column));
         let (low, high) = (self.interleave(a, b, LOW_4), self.interleave(a, b, HIGH_4));
         let (next_low, next_high) = (self.interleave(c, d, LOW_4), self.interleave(c, d, HIGH_4));
         let rows = [
@@ -33,16 +33,16 @@ impl Frame<'_, '_> {
             self.interleave(high, next_high, HIGH_8),
         ];
         for (number, row) in rows.into_iter().enumerate() {
-            let (address, offset) = self.stepped(to, row_axis, number as i64);
+            let (address, offset) = self.stepped(to, near, number as i64);
             self.b.ins().store(MemFlagsData::new().with_notrap(), row, address, offset);
         }
     }
 
     /// The column with this number of every square.
-    fn column(&mut self, from: &Pointer, lane_axis: usize, number: i64) -> Value {
+    fn column(&mut self, from: &Pointer, far: usize, number: i64) -> Value {
         let parts = self.lanes() / SIDE;
         let part = |frame: &mut Self, part: i64, ty| {
-            let (address, offset) = frame.stepped(from, lane_axis, part * SIDE + number);
+            let (address, offset) = frame.stepped(from, far, part * SIDE + number);
             frame.b.ins().load(ty, MemFlagsData::new().with_notrap(), address, offset)
         };
         if parts == 1 {

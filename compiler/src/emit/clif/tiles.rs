@@ -144,27 +144,30 @@ impl<'a, 'b> Frame<'a, 'b> {
         self.nest(&spans, from, to, &mut Self::copy_element);
     }
 
-    /// Copies column after column; squares, where the elements of columns are neighbors.
+    /// Copies column after column; squares, where neighbors in one place are neighbors in the other
+    /// along the other axis.
     fn copy_columns(&mut self, from: &Pointer, to: &Pointer, rows: Span, lanes: Span) {
-        let (mut low, mut left) = (rows.start, lanes.start);
-        if from.strides[rows.axis] == Stride::ONE {
-            let (width, height) = (self.lanes(), SIDE);
-            low = self.whole(rows.start, rows.end, height);
-            left = self.whole(lanes.start, lanes.end, width);
-            let (row_axis, lane_axis) = (rows.axis, lanes.axis);
-            self.counted(lanes.start, left, width, &[], None, &mut |frame, lane, _| {
-                let (from, to) = (frame.moved(from, lane_axis, lane), frame.moved(to, lane_axis, lane));
-                frame.counted(rows.start, low, height, &[], None, &mut |frame, row, _| {
-                    let (from, to) = (frame.moved(&from, row_axis, row), frame.moved(&to, row_axis, row));
-                    frame.copy_squares(&from, &to, row_axis, lane_axis);
+        let (near, far) = if from.strides[rows.axis] == Stride::ONE { (rows, lanes) } else { (lanes, rows) };
+        let (mut low, mut left) = (near.start, far.start);
+        if from.strides[near.axis] == Stride::ONE && to.strides[far.axis] == Stride::ONE {
+            let width = self.lanes();
+            low = self.whole(near.start, near.end, SIDE);
+            left = self.whole(far.start, far.end, width);
+            self.counted(far.start, left, width, &[], None, &mut |frame, i, _| {
+                let (from, to) = (frame.moved(from, far.axis, i), frame.moved(to, far.axis, i));
+                frame.counted(near.start, low, SIDE, &[], None, &mut |frame, i, _| {
+                    let (from, to) = (frame.moved(&from, near.axis, i), frame.moved(&to, near.axis, i));
+                    frame.copy_squares(&from, &to, near.axis, far.axis);
                     Vec::new()
                 });
                 Vec::new()
             });
         }
-        let (below, right) = (Span { start: low, ..rows }, Span { start: left, ..lanes });
-        self.nest(&[right, rows], from, to, &mut Self::copy_element);
-        self.nest(&[Span { end: left, ..lanes }, below], from, to, &mut Self::copy_element);
+        // rows inside: they are near each other in memory
+        let ordered = |a: Span, b: Span| if a.axis == rows.axis { [b, a] } else { [a, b] };
+        let (below, right) = (Span { start: low, ..near }, Span { start: left, ..far });
+        self.nest(&ordered(right, near), from, to, &mut Self::copy_element);
+        self.nest(&ordered(Span { end: left, ..far }, below), from, to, &mut Self::copy_element);
     }
 
     /// Loops over parts of axes.
