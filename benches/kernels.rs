@@ -62,5 +62,33 @@ fn functions(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, kernels, functions);
+/// Reads that are not dense along the rows that vectors walk.
+const STRIDED: &[(&str, &str)] = &[
+    ("transpose", "x = input f32[768,2048]\nreturn y=transpose @1,0 x"),
+    (
+        "gelu of a transpose, plus dense",
+        "x = input f32[768,2048]\ny = input f32[2048,768]\nreturn y=add (gelu (transpose @1,0 x)) y",
+    ),
+    (
+        "layer norm of a transpose",
+        "x = input f32[768,2048]\ng = input f32[768]\nb = input f32[768]\n\
+         return y=layer_norm @1 eps=1e-5 (transpose @1,0 x) g b",
+    ),
+    (
+        "gelu of every second element",
+        "x = input f32[2048,1536]\nreturn y=gelu (slice axis=1 start=0 length=768 stride=2 x)",
+    ),
+];
+
+fn strided(c: &mut Criterion) {
+    let mut group = c.benchmark_group("strided");
+    group.warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_secs(1)).sample_size(20);
+    for (name, text) in STRIDED {
+        let graph = parse(text, "strided").expect("it parses");
+        measure(&mut group, &Case { name: name.to_string(), graph, gradients: false, batch: 1 });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, kernels, functions, strided);
 criterion_main!(benches);

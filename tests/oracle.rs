@@ -278,3 +278,52 @@ fn a_batch_size_is_found_from_its_square_alone() {
     let error = eval(&graph, &[numbers(&[5, 3], 1).to_literal()]).unwrap_err().to_string();
     assert!(error.contains("N^2"), "{error}");
 }
+
+/// Programs whose accesses are not dense along the rows that vectors walk.
+pub(crate) const STRIDED: &[&str] = &[
+    "x = input f32[N,37]\ny = input f32[37,N]\nreturn add (gelu (transpose @1,0 x)) y",
+    "x = input f32[37,N]\ny = input f32[N,37]\nreturn add (gelu (transpose @1,0 x)) y",
+    "x = input f32[600,N]\nreturn mul (silu (transpose @1,0 x)) 3",
+    "x = input f32[N,48]\nreturn transpose @1,0 x",
+    "x = input f32[N,40]\nreturn exp (slice axis=1 start=1 length=13 stride=3 x)",
+    "x = input f32[N,40]\nreturn tanh (flip @1 x)",
+    "x = input f32[2001]\ny = input f32[N,5]\nreturn a=exp (slice axis=0 start=1 length=1000 stride=2 x), b=y",
+    "x = input f32[N,5,3,20]\nreturn silu (transpose @0,2,3,1 x)",
+    "x = input f32[N,5,3,20]\nreturn erf (transpose @3,1,0,2 x)",
+    "x = input f32[37,N]\ng = input f32[37]\nb = input f32[37]\nreturn layer_norm @1 eps=1e-5 (transpose @1,0 x) g b",
+    "x = input f32[N,37]\ny = input f32[37,N]\nreturn mul (softmax @1 (transpose @1,0 x)) y",
+    "x = input f32[N,37]\ny = input f32[37,N]\nreturn mul (softmax @0 (transpose @1,0 x)) y",
+    "x = input f32[N,20,3,5]\nreturn softmax @3 (transpose @0,2,3,1 x)",
+    "x = input f32[N,20,3,5]\nreturn softmax @1,3 (transpose @0,2,3,1 x)",
+    "x = input f32[N,37]\ny = input f32[37,N]\nreturn a=sum @0 (mul (transpose @1,0 x) y), b=sum @1 (square (transpose @1,0 x))",
+    "x = input f32[N,3,50]\nw = input f32[50]\nreturn mul (gelu (transpose @0,2,1 x)) (reshape [50,1] w)",
+    "x = input f64[N,37]\nreturn exp (transpose @1,0 x)",
+];
+
+/// A program and inputs for a batch size.
+pub(crate) fn strided(text: &str, batch: u64) -> (Graph, Vec<Tensor>) {
+    let graph = evenkeel_ir::parse(text, "strided.ek").unwrap_or_else(|error| panic!("{text}\n{error}"));
+    let input = |(k, input): (usize, &evenkeel_ir::Input)| {
+        let x = numbers(&input.ty.shape.at(batch), k as u64);
+        Tensor::from_literal(&Literal::floats(input.ty.dtype, x.sizes(), x.to_f64s()))
+    };
+    let inputs = graph.inputs().iter().enumerate().map(input).collect();
+    (graph, inputs)
+}
+
+#[test]
+fn strided_accesses_match() {
+    for text in STRIDED {
+        for rows in [1, 2, 15, 16, 33, 300] {
+            let (graph, mut inputs) = strided(text, rows);
+            check(&graph, &inputs, 4e-6);
+            let both = with_gradients(&graph, graph.inputs().len());
+            let cotangents = graph.outputs().iter().enumerate();
+            inputs.extend(cotangents.map(|(k, (_, value))| {
+                let x = numbers(&graph.ty(*value).shape.at(rows), 50 + k as u64);
+                Tensor::from_literal(&Literal::floats(graph.ty(*value).dtype, x.sizes(), x.to_f64s()))
+            }));
+            check(&both, &inputs, 2e-5);
+        }
+    }
+}

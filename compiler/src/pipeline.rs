@@ -10,7 +10,7 @@ use crate::plan::{Plan, Planned, plan};
 use crate::report::{Amount, Arena, KernelReport, Report};
 use crate::rewrite::rule::Tier;
 use crate::rewrite::{Rules, Simplified, Tally, simplify_with};
-use crate::schedule::LINE_ELEMENTS;
+use crate::schedule::{LINE_ELEMENTS, has_dense_lanes};
 use evenkeel_ir::kernel::{Kernel, Role};
 use evenkeel_ir::program::{Buffer, Code, Program, Step};
 use evenkeel_ir::{Extent, Graph, Target, Value};
@@ -173,12 +173,14 @@ fn refusals(graph: &Graph, fusion: &Fusion, tapped: &[usize]) -> Vec<String> {
     lines
 }
 
-/// A kernel for any number of rows, where its code does not depend on it.
+/// A kernel for any number of rows, where its code does not depend on it: rows of several axes are
+/// split by their extents, few rows take narrow vectors or small tiles, and rows that end within
+/// a line are no results to stream.
 fn for_any_rows(kernel: &Kernel) -> Kernel {
     let mut kernel = kernel.clone();
-    // rows of several axes are split by their extents; few rows take narrow vectors
-    let free = kernel.parallel == 1 && kernel.space[0].known().is_none_or(|rows| rows >= LINE_ELEMENTS);
-    if free {
+    let lines =
+        kernel.space.first().and_then(|rows| rows.known()).is_none_or(|n| n.is_multiple_of(LINE_ELEMENTS));
+    if kernel.parallel == 1 && lines && has_dense_lanes(&kernel) {
         kernel.space[0] = Extent::BATCH;
     }
     kernel

@@ -4,13 +4,15 @@ use crate::{Options, compile};
 use evenkeel_ir::{Arch, Target, parse};
 
 /// Programs with every kind of instruction that vectors have.
-const PROGRAMS: [&str; 6] = [
+const PROGRAMS: [&str; 8] = [
     "x = input f32[N,100]\nreturn softmax @1 x",
     "x = input f32[N,100]\nreturn sum @0 (gelu x)",
     "x = input f32[N,100]\ny = input f32[N,100]\nreturn select (lt x y) (erf x) (sin y)",
     "x = input f32[N,100]\ng = input f32[100]\nb = input f32[100]\nreturn layer_norm @1 eps=1e-5 x g b",
     "x = input f32[N,100]\nreturn argmax @1 x",
     "x = input f64[N,100]\nreturn log_softmax @1 x",
+    "x = input f32[N,100]\ny = input f32[100,N]\nreturn add (gelu (transpose @1,0 x)) y",
+    "x = input f32[N,100]\ny = input f32[100,N]\nreturn mul (softmax @1 (transpose @1,0 x)) y",
 ];
 
 #[test]

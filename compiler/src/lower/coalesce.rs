@@ -1,14 +1,15 @@
 //! Fewer, longer axes: drops axes of size 1 and merges neighbours that every access crosses
-//! with one stride.
+//! with one stride. A kernel without reductions keeps its last axis where an access skips elements
+//! along it: those are its rows (see `arrange`).
 
 use evenkeel_ir::kernel::{Access, Kernel, Source, Stride};
 
 pub(super) fn coalesce(mut kernel: Kernel) -> Kernel {
+    let ones: Vec<usize> = (0..kernel.space.len()).filter(|&axis| kernel.space[axis].is_one()).collect();
+    ones.into_iter().rev().for_each(|axis| remove(&mut kernel, axis));
     let mut axis = 0;
     while axis < kernel.space.len() {
-        if kernel.space[axis].is_one() {
-            remove(&mut kernel, axis);
-        } else if axis + 1 < kernel.space.len() && mergeable(&kernel, axis) {
+        if axis + 1 < kernel.space.len() && mergeable(&kernel, axis) {
             let merged = kernel.space[axis].times(kernel.space[axis + 1]);
             kernel.space[axis + 1] = merged;
             remove(&mut kernel, axis);
@@ -20,7 +21,7 @@ pub(super) fn coalesce(mut kernel: Kernel) -> Kernel {
     kernel
 }
 
-fn for_strides(kernel: &mut Kernel, mut visit: impl FnMut(&mut smallvec::SmallVec<[Stride; 4]>)) {
+pub(super) fn for_strides(kernel: &mut Kernel, mut visit: impl FnMut(&mut smallvec::SmallVec<[Stride; 4]>)) {
     for source in &mut kernel.sources {
         match source {
             Source::Load(Access { strides, .. }) | Source::Position { strides } => visit(strides),
@@ -51,5 +52,10 @@ fn mergeable(kernel: &Kernel, axis: usize) -> bool {
         Source::Load(Access { strides, .. }) | Source::Position { strides } => spans(strides),
         Source::Size(_) | Source::Reduced(_) => true,
     };
-    same_kind && kernel.sources.iter().all(source) && kernel.stores.iter().all(|s| spans(&s.access.strides))
+    let dense = |access: &Access| [Stride::ZERO, Stride::ONE].contains(&access.strides[axis + 1]);
+    let row = kernel.parallel == kernel.space.len() && axis + 2 == kernel.parallel;
+    same_kind
+        && kernel.sources.iter().all(source)
+        && kernel.stores.iter().all(|s| spans(&s.access.strides))
+        && (!row || kernel.accesses().all(dense))
 }

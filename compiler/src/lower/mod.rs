@@ -2,8 +2,10 @@
 //!
 //! A kernel's body is built by walking back from the values that its group stores, down to
 //! stored values (loads), reductions of the group, and values that are recomputed. Axes are
-//! reordered (parallel first) and merged where every access allows it.
+//! reordered (parallel first), merged where every access allows it, and reordered again where
+//! vectors need it.
 
+mod arrange;
 mod coalesce;
 mod contract;
 mod emit;
@@ -217,7 +219,7 @@ impl Body<'_> {
             reductions: self.reductions,
             stores: self.stores,
         };
-        let kernel = contract::contract(coalesce::coalesce(kernel));
+        let kernel = contract::contract(arrange::arrange(coalesce::coalesce(kernel)));
         debug_assert_eq!(kernel.verify(), Ok(()), "{kernel}");
         Lowered { kernel, slots: self.slots, combines, zeroed: Vec::new(), single: false }
     }

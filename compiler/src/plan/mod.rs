@@ -15,7 +15,7 @@ mod units;
 pub use units::{Unit, Work};
 
 use crate::fuse::Fusion;
-use crate::schedule::{LINE_ELEMENTS, rows_are_lanes};
+use crate::schedule::rows_together;
 use evenkeel_ir::program::{Chunking, Program};
 use evenkeel_ir::{Graph, Kernel};
 
@@ -49,9 +49,9 @@ pub fn plan(graph: &Graph, fusion: &Fusion, updates: &[(usize, usize)]) -> Plan 
     reuse::reuse(concurrent::join(buffers::assemble(graph, units, &merged, updates, &in_place)))
 }
 
-/// Cuts a kernel into chunks: whole cache lines of rows, where rows are lanes.
+/// Cuts a kernel into chunks: whole cache lines of rows, where rows share them.
 pub(crate) fn chunking(kernel: &Kernel, multiple: u64, single: bool) -> Chunking {
-    let line = if rows_are_lanes(kernel) { LINE_ELEMENTS } else { 1 };
+    let line = rows_together(kernel);
     // the least common multiple: `line` is a power of two
     let shared = 1 << multiple.trailing_zeros().min(line.trailing_zeros());
     let multiple = multiple * (line / shared);

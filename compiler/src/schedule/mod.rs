@@ -2,10 +2,18 @@
 //!
 //! One axis is the *lane* axis: neighbouring lanes of a vector are neighbours along it. If it
 //! is a reduced axis, rows are walked one by one and reductions end with a horizontal step; if
-//! it is a parallel axis, a vector holds neighbouring rows and reductions stay lane-wise.
+//! it is a parallel axis, a vector holds neighbouring rows and reductions stay lane-wise. Where
+//! no axis is dense for all accesses, rows are walked, and the others go through [`Tiles`].
+
+#[cfg(test)]
+mod tests;
+mod tiles;
+
+pub use tiles::Tiles;
+pub(crate) use tiles::rows_share_lines;
 
 use evenkeel_ir::Extent;
-use evenkeel_ir::kernel::{Access, Kernel, Levels, Source, Store, StoreKind, Stride};
+use evenkeel_ir::kernel::{Kernel, Levels, Source, Store, StoreKind, Stride};
 use evenkeel_ir::scalar::{Inst, Reg, ScalarType};
 use std::fmt;
 
@@ -39,11 +47,13 @@ pub struct Schedule {
     pub row_block: usize,
     /// Element values that are kept in scratch memory between phases.
     pub kept: Vec<Reg>,
+    /// Accesses that go through tiles, because their elements are not neighbors along the lane axis.
+    pub tiles: Option<Tiles>,
 }
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Schedule { lane_axis, vector_bytes, reduce_unroll, map_unroll, row_block, kept } = self;
+        let Schedule { lane_axis, vector_bytes, reduce_unroll, map_unroll, row_block, kept, tiles } = self;
         match lane_axis {
             Some(axis) => write!(f, "lanes along axis {axis}, vectors of {vector_bytes} bytes")?,
             None => write!(f, "one element at a time")?,
@@ -53,19 +63,24 @@ impl fmt::Display for Schedule {
             write!(f, ", {row_block} vectors of rows together")?;
         }
         let kept: Vec<String> = kept.iter().map(|reg| format!("%{}", reg.0)).collect();
-        if kept.is_empty() { Ok(()) } else { write!(f, ", keeps {}", kept.join(", ")) }
+        if !kept.is_empty() {
+            write!(f, ", keeps {}", kept.join(", "))?;
+        }
+        tiles.iter().try_for_each(|tiles| write!(f, ", {tiles}"))
     }
 }
 
 /// Chooses the schedule of a kernel for vectors of at most this width.
 pub fn schedule(kernel: &Kernel, widest: u32) -> Schedule {
     let levels = kernel.levels();
-    let lane_axis = lane_axis(kernel, &levels);
+    let dense = dense_lane_axis(kernel, &levels);
+    let tiles = if dense.is_none() { Tiles::new(kernel, &levels) } else { None };
+    let lane_axis = dense.or(tiles.as_ref().map(|_| kernel.space.len() - 1));
     let vector_bytes = lane_axis.map_or(NARROWEST, |axis| vector_bytes(kernel.space[axis], widest));
     let reduced = lane_axis.is_some_and(|axis| axis >= kernel.parallel);
     let kept = if reduced { kept(kernel, &levels) } else { Vec::new() };
     let row_block = row_block(kernel, lane_axis, vector_bytes);
-    Schedule { lane_axis, vector_bytes, reduce_unroll: 4, map_unroll: 1, row_block, kept }
+    Schedule { lane_axis, vector_bytes, reduce_unroll: 4, map_unroll: 1, row_block, kept, tiles }
 }
 
 /// The widest vectors that the lane axis fills at least once.
@@ -77,9 +92,19 @@ fn vector_bytes(extent: Extent, widest: u32) -> u32 {
     bytes
 }
 
-/// True when the vectors of a kernel hold neighbouring rows.
-pub(crate) fn rows_are_lanes(kernel: &Kernel) -> bool {
-    lane_axis(kernel, &kernel.levels()).is_some_and(|axis| axis < kernel.parallel)
+/// Do vectors fit an axis of the kernel that every access crosses densely?
+pub(crate) fn has_dense_lanes(kernel: &Kernel) -> bool {
+    dense_lane_axis(kernel, &kernel.levels()).is_some()
+}
+
+/// Rows that belong together: those that share cache lines.
+pub(crate) fn rows_together(kernel: &Kernel) -> u64 {
+    let levels = kernel.levels();
+    match dense_lane_axis(kernel, &levels) {
+        Some(axis) if axis < kernel.parallel => LINE_ELEMENTS,
+        Some(_) => 1,
+        None => Tiles::new(kernel, &levels).map_or(1, |tiles| tiles.rows),
+    }
 }
 
 /// As many vectors as a cache line holds, half as many where more totals than registers would
@@ -92,34 +117,35 @@ fn row_block(kernel: &Kernel, lane_axis: Option<usize>, vector_bytes: u32) -> us
     if kernel.reductions.len() > MANY_REDUCTIONS { line.div_ceil(2) } else { line }
 }
 
-fn accesses(kernel: &Kernel) -> impl Iterator<Item = &Access> {
-    let loads = kernel.sources.iter().filter_map(|s| if let Source::Load(a) = s { Some(a) } else { None });
-    loads.chain(kernel.stores.iter().map(|s| &s.access))
-}
-
 /// The last axis of either kind that every access crosses with stride 0 or 1, with 4-byte lanes.
-fn lane_axis(kernel: &Kernel, levels: &Levels) -> Option<usize> {
+fn dense_lane_axis(kernel: &Kernel, levels: &Levels) -> Option<usize> {
     let rank = kernel.space.len();
     let mut axes: Vec<usize> = Vec::new();
     axes.extend((kernel.parallel < rank).then_some(rank.wrapping_sub(1)));
     axes.extend(kernel.parallel.checked_sub(1));
     axes.into_iter()
-        .filter(|&axis| lanes_fit(kernel, levels, axis))
+        .filter(|&axis| {
+            kernel.accesses().all(|a| is_dense(a.strides[axis])) && lanes_fit(kernel, levels, axis)
+        })
         .max_by_key(|&axis| unit_accesses(kernel, axis))
 }
 
-fn unit_accesses(kernel: &Kernel, axis: usize) -> usize {
-    accesses(kernel).filter(|a| a.strides[axis] != Stride::ZERO).count()
+fn is_dense(stride: Stride) -> bool {
+    stride == Stride::ZERO || stride == Stride::ONE
 }
 
+fn unit_accesses(kernel: &Kernel, axis: usize) -> usize {
+    kernel.accesses().filter(|a| a.strides[axis] != Stride::ZERO).count()
+}
+
+/// Can the elements along an axis be lanes, if accesses are dense there?
 fn lanes_fit(kernel: &Kernel, levels: &Levels, axis: usize) -> bool {
-    let unit = Stride { scale: 1, power: 0 };
     let bit = 1 << axis;
-    let strides = accesses(kernel).all(|a| a.strides[axis] == Stride::ZERO || a.strides[axis] == unit);
-    let narrow = accesses(kernel)
+    let narrow = kernel
+        .accesses()
         .all(|a| a.strides[axis] == Stride::ZERO || kernel.args[a.arg as usize].dtype.size() == 4);
     let indices =
-        accesses(kernel).all(|a| a.indirect.is_none_or(|i| levels.dep[i.register.0 as usize] & bit == 0));
+        kernel.accesses().all(|a| a.indirect.is_none_or(|i| levels.dep[i.register.0 as usize] & bit == 0));
     let registers = kernel.code.insts().iter().enumerate().all(|(i, inst)| {
         let ty = kernel.code.ty(Reg(i as u32));
         levels.dep[i] & bit == 0 || (ty.bytes() == 4 && lane_wise(kernel, inst))
@@ -138,10 +164,11 @@ fn lanes_fit(kernel: &Kernel, levels: &Levels, axis: usize) -> bool {
     let totals = axis < kernel.parallel || (totals.all(four_bytes) && sums.all(four_bytes));
     // a sum over rows cannot end inside a vector of rows
     let accumulates = kernel.stores.iter().any(|s| matches!(s.kind, StoreKind::Accumulate(_)));
-    let moving =
-        kernel.stores.iter().all(|s| s.kind != StoreKind::AddInPlace || s.access.strides[axis] == unit);
-    strides
-        && narrow
+    let moving = kernel
+        .stores
+        .iter()
+        .all(|s| s.kind != StoreKind::AddInPlace || s.access.strides[axis] == Stride::ONE);
+    narrow
         && indices
         && registers
         && positions

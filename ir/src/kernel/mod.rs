@@ -33,6 +33,8 @@ pub struct Stride {
 impl Stride {
     /// No movement.
     pub const ZERO: Stride = Stride { scale: 0, power: 0 };
+    /// From an element to its neighbor.
+    pub const ONE: Stride = Stride { scale: 1, power: 0 };
 
     /// The value when the batch size is `batch`.
     pub fn at(self, batch: u64) -> i64 {
@@ -188,6 +190,12 @@ impl Kernel {
         Extent::product(self.space[self.parallel..].iter().copied())
     }
 
+    /// Every access: loads, then stores.
+    pub fn accesses(&self) -> impl Iterator<Item = &Access> {
+        let loads = self.sources.iter().filter_map(|s| if let Source::Load(a) = s { Some(a) } else { None });
+        loads.chain(self.stores.iter().map(|store| &store.access))
+    }
+
     /// Bit mask of the reduced axes.
     pub fn reduced_mask(&self) -> u32 {
         (0..self.space.len()).skip(self.parallel).fold(0, |mask, axis| mask | 1 << axis)
@@ -260,8 +268,7 @@ impl Kernel {
     /// # Errors
     /// The first violation.
     pub fn verify(&self) -> Result<(), String> {
-        let loads = self.sources.iter().filter_map(|s| if let Source::Load(a) = s { Some(a) } else { None });
-        for access in loads.chain(self.stores.iter().map(|s| &s.access)) {
+        for access in self.accesses() {
             if access.arg as usize >= self.args.len() {
                 return Err(format!("{}: argument {} is not declared", self.name, access.arg));
             }

@@ -51,6 +51,10 @@ pub(super) struct Frame<'a, 'b> {
     pub(super) element: Vec<Option<Value>>,
     /// Kept values up to this phase are read back.
     pub(super) phase: u32,
+    /// First and end of the part of the lane axis that is walked; none for all of it.
+    pub(super) stretch: Option<(Value, Value)>,
+    /// Where the tiles begin in scratch memory.
+    pub(super) tiles: Value,
     /// Neighbouring vectors of rows that are walked together; none for one row or vector.
     pub(super) block: Option<Block>,
 }
@@ -95,6 +99,8 @@ pub(super) fn body(
         fixed: vec![None; kernel.code.len()],
         element: vec![None; kernel.code.len()],
         phase: 0,
+        stretch: None,
+        tiles: scratch,
         block: None,
     };
     frame.load_numbers();
@@ -141,6 +147,7 @@ impl Frame<'_, '_> {
         wanted.extend(self.kernel.stores.iter().flat_map(|s| strides_of(&s.access)));
         let kept = self.kept_strides();
         wanted.extend(kept);
+        wanted.push(self.tile_elements().into());
         let mut numbers: Vec<Stride> = Vec::new();
         for stride in wanted {
             if stride.power > 0 && stride.scale != 0 && !numbers.contains(&stride) {
@@ -156,7 +163,7 @@ impl Frame<'_, '_> {
     }
 
     /// Strides of a kept row: dense over the reduced axes.
-    fn kept_strides(&self) -> SmallVec<[Stride; 4]> {
+    pub(super) fn kept_strides(&self) -> SmallVec<[Stride; 4]> {
         let mut strides: SmallVec<[Stride; 4]> = SmallVec::from_elem(Stride::ZERO, self.kernel.space.len());
         let mut step = Extent::ONE;
         for axis in (self.kernel.parallel..self.kernel.space.len()).rev() {
@@ -188,14 +195,23 @@ impl Frame<'_, '_> {
             });
             self.pointers.push(pointer);
         }
-        let slot = self.kernel.row_elements().times(Extent::fixed(4));
         let (strides, slot_elements) = (self.kept_strides(), self.kernel.row_elements().into());
+        let tiles = self.tile_elements();
+        let scratch = self.advance(scratch, None, tiles.into(), 4);
         for place in 0..self.schedule.kept.len() {
             let number = self.int(place as i64);
             let at = self.advance(scratch, Some(number), slot_elements, 4);
             self.pointers.push(Some(Pointer { strides: strides.clone(), size: 4, at }));
         }
-        slot.times(Extent::fixed(self.schedule.kept.len() as u64))
+        let kept = self.kernel.row_elements().times(Extent::fixed(self.schedule.kept.len() as u64));
+        // both grow with the row, or one of them is empty
+        let elements = match (tiles.scale, kept.scale) {
+            (0, _) => kept,
+            (_, 0) => tiles,
+            _ => Extent { scale: tiles.scale + kept.scale, power: tiles.power },
+        };
+        debug_assert!(tiles.scale == 0 || kept.scale == 0 || tiles.power == kept.power);
+        elements.times(Extent::fixed(4))
     }
 
     /// `from + index * stride * size` in bytes (index 1 if not given).

@@ -105,9 +105,10 @@ impl Frame<'_, '_> {
     }
 
     /// True in the lanes from this one on.
-    pub(super) fn lanes_from(&mut self, first: i64) -> Value {
+    pub(super) fn lanes_from(&mut self, first: Value) -> Value {
         let numbers = self.lane_numbers();
-        let first = self.lanes_of(Constant::I32(first as i32), Width::Vector);
+        let first = self.b.ins().ireduce(types::I32, first);
+        let first = self.splat(first, ScalarType::I32);
         self.b.ins().icmp(IntCC::SignedGreaterThanOrEqual, numbers, first)
     }
 

@@ -72,7 +72,7 @@ impl<'a, 'b> Frame<'a, 'b> {
     }
 
     /// Fixes the index of an axis for what `body` emits.
-    fn at_index<T>(&mut self, axis: usize, index: Value, body: impl FnOnce(&mut Self) -> T) -> T {
+    pub(super) fn at_index<T>(&mut self, axis: usize, index: Value, body: impl FnOnce(&mut Self) -> T) -> T {
         let saved: Vec<Option<Pointer>> = self.pointers.clone();
         for place in 0..self.pointers.len() {
             let Some(pointer) = self.pointers[place].clone() else { continue };
@@ -88,8 +88,9 @@ impl<'a, 'b> Frame<'a, 'b> {
 
     /// All rows of the launch.
     pub(super) fn rows(&mut self, begin: Value, end: Value) {
-        match self.schedule.lane_axis {
-            Some(axis) if axis < self.kernel.parallel => self.vertical_rows(axis, begin, end),
+        match (self.schedule.lane_axis, &self.schedule.tiles) {
+            (Some(axis), _) if axis < self.kernel.parallel => self.vertical_rows(axis, begin, end),
+            (_, Some(tiles)) => self.tiled_rows(tiles, begin, end),
             _ => {
                 self.counted(begin, end, 1, &[], None, &mut |frame, row, _| {
                     let axes: Vec<usize> = (0..frame.kernel.parallel).collect();
@@ -117,22 +118,21 @@ impl<'a, 'b> Frame<'a, 'b> {
     fn vertical_rows(&mut self, axis: usize, begin: Value, end: Value) {
         let lanes = self.lanes();
         self.segments(axis, begin, end, &mut |frame, first, last| {
-            let length = frame.b.ins().isub(last, first);
-            let whole = frame.b.ins().band_imm_s(length, -lanes);
-            let middle = frame.b.ins().iadd(first, whole);
             let block = frame.schedule.row_block as i64 * lanes;
             let mut from = first;
             if block > lanes {
-                let whole = frame.b.ins().band_imm_s(length, -block);
-                let blocks = frame.b.ins().iadd(first, whole);
-                frame.counted(first, blocks, block, &[], None, &mut |frame, i, _| {
+                from = frame.whole(first, last, block);
+                frame.counted(first, from, block, &[], None, &mut |frame, i, _| {
                     frame.block_rows(axis, i);
                     Vec::new()
                 });
-                from = blocks;
             }
+            let overlap = (0..frame.kernel.stores.len()).all(|store| frame.may_write_twice(store));
+            let late = overlap.then(|| frame.overlapping(first, last));
+            let middle = late.map_or_else(|| frame.whole(first, last, lanes), |(end, _)| end);
             frame.counted(from, middle, lanes, &[], None, &mut |frame, i, _| {
-                frame.lane_rows(axis, i, Width::Vector);
+                let at = late.map_or(i, |(_, latest)| frame.b.ins().smin(i, latest));
+                frame.lane_rows(axis, at, Width::Vector);
                 Vec::new()
             });
             frame.counted(middle, last, 1, &[], None, &mut |frame, i, _| {
@@ -196,7 +196,7 @@ impl<'a, 'b> Frame<'a, 'b> {
 
     /// Cuts flat rows `begin..end` into stretches of the lane axis with the other parallel
     /// indices fixed.
-    fn segments(
+    pub(super) fn segments(
         &mut self,
         axis: usize,
         begin: Value,
@@ -230,7 +230,7 @@ impl<'a, 'b> Frame<'a, 'b> {
     }
 
     /// One row, one vector of rows or one block of vectors: phase after phase.
-    fn row(&mut self) {
+    pub(super) fn row(&mut self) {
         let saved = self.fixed.clone();
         for phase in 0..self.kernel.phases().max(1) {
             self.phase = phase;

@@ -15,7 +15,9 @@ mod inst;
 mod lane_loop;
 mod lanes;
 mod loops;
+mod squares;
 mod stream;
+mod tiles;
 
 use super::lift::{Lifted, Refused, Width, lift};
 use super::{EmitError, Emitted};

@@ -23,7 +23,8 @@ pub(super) fn allows(kernel: &Kernel, schedule: &Schedule, volatile: &[bool], pl
     let only_written = kernel.args[arg].role == Role::Output && !volatile[arg];
     let plain = store.kind == StoreKind::Write && store.access.indirect.is_none();
     let wide = schedule.vector_bytes > 16 && kernel.args[arg].dtype.size() == 4;
-    only_written && plain && wide && in_lines(kernel, &store.access, axis)
+    let own = schedule.tiles.as_ref().is_none_or(|tiles| !tiles.stores.contains(&place));
+    only_written && plain && wide && own && in_lines(kernel, &store.access, axis)
 }
 
 fn in_lines(kernel: &Kernel, access: &Access, axis: usize) -> bool {

@@ -172,6 +172,9 @@ impl Lifter<'_> {
             self.out.push(new);
             return Ok(());
         }
+        if let Some(part) = table::part(i.code()) {
+            return self.insert(new, part);
+        }
         match i.code() {
             Code::VEX_Vpblendvb_xmm_xmm_xmmm128_xmm => self.selection(new),
             Code::VEX_Vpshufd_xmm_xmmm128_imm8 => self.shuffle(i, new),
@@ -322,6 +325,33 @@ impl Lifter<'_> {
             Width::Bits512 => (Code::EVEX_Vshuff32x4_zmm_k1z_zmm_zmmm512b32_imm8, SWAP_NEIGHBORS),
         };
         self.push(Instruction::with4(code, to, from, from, order))
+    }
+
+    /// Replaces a 16-byte part of a vector; what it becomes stays narrow.
+    fn insert(&mut self, i: Instruction, part: u32) -> Result<(), Refused> {
+        if u64::from(part) >= self.parts() {
+            return Err(Refused(format!("part {part} of a vector")));
+        }
+        let (to, from) = (self.wide(i.op0_register()), self.wide(i.op1_register()));
+        let code = self.of((
+            Code::VEX_Vinsertf128_ymm_ymm_xmmm128_imm8,
+            Code::EVEX_Vinsertf32x4_zmm_k1z_zmm_xmmm128_imm8,
+        ));
+        if i.op2_kind() == OpKind::Register {
+            return self.push(Instruction::with4(code, to, from, i.op2_register(), part));
+        }
+        let (base, index) = (i.memory_base(), i.memory_index());
+        let (scale, displacement) = (i.memory_index_scale(), i.memory_displacement64() as i64);
+        let memory = MemoryOperand::new(
+            base,
+            index,
+            scale,
+            displacement,
+            i.memory_displ_size(),
+            false,
+            Register::None,
+        );
+        self.push(Instruction::with4(code, to, from, memory, part))
     }
 
     fn comparison(

@@ -54,6 +54,12 @@ pub(super) fn lane_wise(code: Code) -> Option<(Code, Code)> {
         VEX_Vpor_xmm_xmm_xmmm128 => (VEX_Vpor_ymm_ymm_ymmm256, EVEX_Vpord_zmm_k1z_zmm_zmmm512b32),
         VEX_Vpxor_xmm_xmm_xmmm128 => (VEX_Vpxor_ymm_ymm_ymmm256, EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32),
 
+        // neighbors within 16 bytes, of two vectors in turn
+        VEX_Vpunpckldq_xmm_xmm_xmmm128 => (VEX_Vpunpckldq_ymm_ymm_ymmm256, EVEX_Vpunpckldq_zmm_k1z_zmm_zmmm512b32),
+        VEX_Vpunpckhdq_xmm_xmm_xmmm128 => (VEX_Vpunpckhdq_ymm_ymm_ymmm256, EVEX_Vpunpckhdq_zmm_k1z_zmm_zmmm512b32),
+        VEX_Vpunpcklqdq_xmm_xmm_xmmm128 => (VEX_Vpunpcklqdq_ymm_ymm_ymmm256, EVEX_Vpunpcklqdq_zmm_k1z_zmm_zmmm512b64),
+        VEX_Vpunpckhqdq_xmm_xmm_xmmm128 => (VEX_Vpunpckhqdq_ymm_ymm_ymmm256, EVEX_Vpunpckhqdq_zmm_k1z_zmm_zmmm512b64),
+
         // 32-bit integers
         VEX_Vpaddd_xmm_xmm_xmmm128 => (VEX_Vpaddd_ymm_ymm_ymmm256, EVEX_Vpaddd_zmm_k1z_zmm_zmmm512b32),
         VEX_Vpsubd_xmm_xmm_xmmm128 => (VEX_Vpsubd_ymm_ymm_ymmm256, EVEX_Vpsubd_zmm_k1z_zmm_zmmm512b32),
@@ -74,6 +80,18 @@ pub(super) fn marked(code: Code) -> Option<(Code, Code)> {
     match code {
         VEX_Vmovupd_ymmm256_ymm => Some((VEX_Vmovups_ymmm256_ymm, VEX_Vmovntps_m256_ymm)),
         EVEX_Vmovupd_zmmm512_k1z_zmm => Some((EVEX_Vmovups_zmmm512_k1z_zmm, EVEX_Vmovntps_m512_zmm)),
+        _ => None,
+    }
+}
+
+/// Which 16-byte part of the first operand the second replaces, by a marker of that (see
+/// `clif::squares`).
+pub(super) fn part(code: Code) -> Option<u32> {
+    use Code::*;
+    match code {
+        VEX_Vpsubusb_xmm_xmm_xmmm128 => Some(1),
+        VEX_Vpsubusw_xmm_xmm_xmmm128 => Some(2),
+        VEX_Vpsubsb_xmm_xmm_xmmm128 => Some(3),
         _ => None,
     }
 }
@@ -100,6 +118,8 @@ pub(super) fn scalar(i: &Instruction) -> Option<Code> {
         Cvttss2si_r64_xmmm32 => VEX_Vcvttss2si_r64_xmmm32,
         Cvttsd2si_r32_xmmm64 => VEX_Vcvttsd2si_r32_xmmm64,
         Cvttsd2si_r64_xmmm64 => VEX_Vcvttsd2si_r64_xmmm64,
+        // the first part of a vector, to which others are added; see `part`
+        VEX_Vmovupd_xmm_xmmm128 => VEX_Vmovupd_xmm_xmmm128,
         VEX_Vpextrd_rm32_xmm_imm8 if i.immediate8() == 0 => VEX_Vpextrd_rm32_xmm_imm8,
         code if is_scalar(code.mnemonic()) => code,
         _ => return None,

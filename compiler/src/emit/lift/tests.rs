@@ -5,7 +5,7 @@ use crate::{Options, compile};
 use evenkeel_ir::{Arch, Target, parse};
 use iced_x86::{EncodingKind, Instruction, OpKind, Register};
 
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 9] = [
     "x = input f32[N,100]\nreturn softmax @1 x",
     "x = input f32[N,100]\nreturn sum @0 (gelu x)",
     "x = input f32[N,100]\ny = input f32[N,100]\nreturn select (lt x y) (erf x) (sin y)",
@@ -13,6 +13,8 @@ const PROGRAMS: [&str; 7] = [
     "x = input i32[N,100]\ny = input i32[N,100]\nreturn mul x (max @1 y)",
     "x = input f32[N,100]\nreturn argmax @1 x",
     "s = input i64[]\nreturn random_uniform stream=1 f32[64,100] s",
+    "x = input f32[N,100]\ny = input f32[100,N]\nreturn add (gelu (transpose @1,0 x)) y",
+    "x = input f32[N,100]\ny = input f32[100,N]\nreturn mul (softmax @1 (transpose @1,0 x)) y",
 ];
 
 fn target(vector_bytes: u32) -> Target {
@@ -76,4 +78,13 @@ fn what_is_not_known_is_refused() {
             assert_eq!(refused.to_string(), format!("no wider form of {name}"));
         }
     }
+}
+
+#[test]
+fn a_part_that_a_vector_does_not_have_is_refused() {
+    // a marker of the third part
+    let code = [0xc5, 0xf9, 0xd9, 0xc1, 0xc3];
+    assert!(lift(&code, Width::Bits512).is_ok());
+    let refused = lift(&code, Width::Bits256).expect_err("two parts");
+    assert_eq!(refused.to_string(), "no wider form of part 2 of a vector");
 }
