@@ -122,6 +122,12 @@ pub struct Reduction {
     pub op: Reduce,
     /// Of what.
     pub input: Reg,
+    /// The maximum that a sum follows: the number of that reduction.
+    ///
+    /// The sum is of `f(a, m)` with `m` the maximum of `a`, and `f(a, m) = f(a, l) f(l, m)`, as
+    /// in `exp(a - m)`. So the sum over some elements, against their maximum `l`, becomes the one
+    /// against `m` by the factor `f(l, m)`, and one sweep over the row can find both.
+    pub follows: Option<u32>,
 }
 
 /// What happens to a stored register.
@@ -240,14 +246,17 @@ impl Kernel {
         levels
     }
 
+    /// Does a store happen once per element of the row?
+    pub fn along_row(&self, levels: &Levels, store: &Store) -> bool {
+        let mask = levels.dep[store.value.0 as usize] | Kernel::access_mask(&store.access);
+        mask & self.reduced_mask() != 0
+    }
+
     /// Number of passes over the reduced axes, at least one.
     pub fn phases(&self) -> u32 {
         let levels = self.levels();
-        let varies = |store: &&Store| {
-            levels.dep[store.value.0 as usize] & self.reduced_mask() != 0
-                || Kernel::access_mask(&store.access) & self.reduced_mask() != 0
-        };
-        let stores = self.stores.iter().filter(varies).map(|store| levels.phase[store.value.0 as usize] + 1);
+        let stores = self.stores.iter().filter(|store| self.along_row(&levels, store));
+        let stores = stores.map(|store| levels.phase[store.value.0 as usize] + 1);
         let reductions = self.reductions.iter().map(|r| levels.phase[r.input.0 as usize] + 1);
         stores.chain(reductions).max().unwrap_or(1)
     }
@@ -281,6 +290,32 @@ impl Kernel {
                 Some(_) => {}
             }
         }
-        Ok(())
+        let levels = self.levels();
+        match (0..self.reductions.len()).find(|&number| !self.may_follow(&levels, number)) {
+            Some(number) => Err(format!("{}: reduction {number} cannot follow a maximum", self.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Is what a sum follows an earlier maximum, and the sum one of a function of nothing but that
+    /// maximum and what it is the maximum of?
+    fn may_follow(&self, levels: &Levels, number: usize) -> bool {
+        let Reduction { op, input, follows } = self.reductions[number];
+        let Some(followed) = follows else { return true };
+        let Some(maximum) = self.reductions[..number].get(followed as usize) else { return false };
+        let mut queue = vec![input];
+        while let Some(reg) = queue.pop() {
+            let known = match self.code.inst(reg) {
+                _ if reg == maximum.input => continue,
+                Inst::Param { index, .. } => self.sources[index as usize] == Source::Reduced(followed),
+                Inst::Const(_) => true,
+                _ => levels.dep[reg.0 as usize] & self.reduced_mask() != 0,
+            };
+            if !known {
+                return false;
+            }
+            queue.extend(self.code.inst(reg).operands());
+        }
+        op == Reduce::Sum && maximum.op == Reduce::Max && self.code.ty(input).is_float()
     }
 }

@@ -30,20 +30,13 @@ impl Frame<'_, '_> {
             Some(n) => frame.int(n & -by),
             None => frame.b.ins().band_imm_s(end, -by),
         };
-        let (zero, blocks, vectors) = (self.int(0), round(self, block), round(self, lanes));
+        let (begin, blocks, vectors) = (self.int(work.taken), round(self, block), round(self, lanes));
         let (mut totals, mut wide) = (carried[..count].to_vec(), carried[count..].to_vec());
         let sums: Vec<usize> = work.sums.clone();
         wide.extend(self.neutral_sums(&sums, Width::Vector));
         let (copies, tail_sums) = (count * unroll, self.neutral_sums(&sums, Width::Scalar));
-        let trips = known.map(|n| (n & -block) as u64);
-        wide = self.counted(zero, blocks, block, &wide, trips, &mut |frame, i, wide| {
-            let mut wide = wide.to_vec();
-            for copy in 0..unroll {
-                let at = frame.b.ins().iadd_imm_s(i, copy as i64 * lanes);
-                frame.lane_vector(axis, at, work, &mut wide, copy * count..(copy + 1) * count, copies);
-            }
-            wide
-        });
+        let trips = known.map(|n| ((n & -block) - work.taken) as u64);
+        wide = self.blocks(axis, (begin, blocks, trips), work, &wide);
         if unroll > 1 {
             let trips = known.map(|n| (n & -lanes) as u64 - (n & -block) as u64);
             wide = self.counted(blocks, vectors, lanes, &wide, trips, &mut |frame, i, wide| {
@@ -66,6 +59,34 @@ impl Frame<'_, '_> {
         totals.truncate(count);
         totals.extend(&wide[..copies]);
         totals
+    }
+
+    /// Totals of vectors where the loop of a phase begins.
+    pub(super) fn lane_totals(&mut self, work: &PhaseWork) -> Vec<Value> {
+        if !work.totals.is_empty() {
+            return work.totals.clone();
+        }
+        let vectors = self.neutral_vectors(&work.reductions);
+        vectors.repeat(self.unroll(work))
+    }
+
+    /// Unrolled vectors from one index to another, whose distance may be known.
+    pub(super) fn blocks(
+        &mut self,
+        axis: usize,
+        (from, to, distance): (Value, Value, Option<u64>),
+        work: &PhaseWork,
+        wide: &[Value],
+    ) -> Vec<Value> {
+        let (lanes, unroll, count) = (self.lanes(), self.unroll(work), work.reductions.len());
+        self.counted(from, to, lanes * unroll as i64, wide, distance, &mut |frame, i, wide| {
+            let mut wide = wide.to_vec();
+            for copy in 0..unroll {
+                let at = frame.b.ins().iadd_imm_s(i, copy as i64 * lanes);
+                frame.lane_vector(axis, at, work, &mut wide, copy * count..(copy + 1) * count, count * unroll);
+            }
+            wide
+        })
     }
 
     /// One vector: its results replace `place` and what stands after `copies` of the carried values.
