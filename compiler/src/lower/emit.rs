@@ -78,8 +78,9 @@ impl<'a> Body<'a> {
                 self.gather(node.inputs[0], node.inputs[1], axis.into(), node.types[0].rank())
             }
             Class::Reduction => {
-                let Op::Reduce(op, _) = node.op else { unreachable!("a reduction") };
-                self.reduction(op, node.inputs[0])
+                let Op::Reduce(op, axes) = node.op else { unreachable!("a reduction") };
+                let picked = self.picked(op, node.inputs[0], axes);
+                picked.unwrap_or_else(|| self.reduction(op, node.inputs[0]))
             }
             Class::Pointwise => {
                 let operands: SmallVec<[Reg; 3]> = node.inputs.iter().map(|&v| self.register(v)).collect();
@@ -116,7 +117,7 @@ impl<'a> Body<'a> {
         (maximum.op == Reduce::Max && maximum.input == a).then_some(number)
     }
 
-    fn parameter(&mut self, source: Source, ty: ScalarType) -> Reg {
+    pub(super) fn parameter(&mut self, source: Source, ty: ScalarType) -> Reg {
         let index = self.sources.iter().position(|s| *s == source).unwrap_or_else(|| {
             self.sources.push(source);
             self.sources.len() - 1
@@ -259,9 +260,7 @@ fn constant(k: &mut ScalarFn, ty: ScalarType, number: f64) -> Reg {
         ScalarType::F32 | ScalarType::F64 => k.float(ty, number),
         ScalarType::I32 => k.i32(number as i32),
         ScalarType::I64 => k.i64(number as i64),
-        ScalarType::Mask => {
-            k.push(Inst::Const(evenkeel_ir::scalar::Constant::Mask(number != 0.0)))
-        }
+        ScalarType::Mask => k.push(Inst::Const(evenkeel_ir::scalar::Constant::Mask(number != 0.0))),
     }
 }
 

@@ -7,6 +7,7 @@
 mod coalesce;
 mod contract;
 mod emit;
+mod pick;
 pub mod product;
 pub mod view;
 

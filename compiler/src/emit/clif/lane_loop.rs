@@ -83,7 +83,14 @@ impl Frame<'_, '_> {
             let mut wide = wide.to_vec();
             for copy in 0..unroll {
                 let at = frame.b.ins().iadd_imm_s(i, copy as i64 * lanes);
-                frame.lane_vector(axis, at, work, &mut wide, copy * count..(copy + 1) * count, count * unroll);
+                frame.lane_vector(
+                    axis,
+                    at,
+                    work,
+                    &mut wide,
+                    copy * count..(copy + 1) * count,
+                    count * unroll,
+                );
             }
             wide
         })

@@ -241,8 +241,12 @@ impl<'a, 'b> Frame<'a, 'b> {
             self.phase = phase;
             self.each_vector(|frame, _| frame.row_registers(phase));
             match self.schedule.online {
-                Some(online) if online.phase == phase => self.tiles(online, &mut works[phase as usize..][..2]),
-                Some(online) if online.phase + 1 == phase => self.settle(&mut works[online.phase as usize..][..2]),
+                Some(online) if online.phase == phase => {
+                    self.tiles(online, &mut works[phase as usize..][..2])
+                }
+                Some(online) if online.phase + 1 == phase => {
+                    self.settle(&mut works[online.phase as usize..][..2])
+                }
                 _ => {}
             }
             let work = &works[phase as usize];

@@ -74,7 +74,10 @@ impl Frame<'_, '_> {
         let factors: Vec<Value> =
             second.reductions.iter().zip(old).map(|(&sum, &old)| self.factor(sum, old)).collect();
         self.width = Width::Scalar;
-        sums.iter().zip(factors.iter().cycle()).map(|(&sum, &factor)| self.b.ins().fmul(sum, factor)).collect()
+        sums.iter()
+            .zip(factors.iter().cycle())
+            .map(|(&sum, &factor)| self.b.ins().fmul(sum, factor))
+            .collect()
     }
 
     /// The summed function at an old maximum.
