@@ -25,28 +25,38 @@ impl Frame<'_, '_> {
         let elements = self.kernel.space[axis].known().expect("such rows have a known length") as i64;
         let step = tile as i64 * self.lanes();
         let taken = elements / step * step;
-        let (zero, end) = (self.int(0), self.int(taken));
+        let (zero, end, lowest) = (self.int(0), self.int(taken), self.lowest());
         let (maxima, sums) = (self.lane_totals(first), self.lane_totals(second));
         let (middle, last) = (maxima.len(), maxima.len() + sums.len());
-        let lowest = self.lowest();
-        let mut carried = [maxima, sums].concat();
-        carried.extend(second.reductions.iter().map(|_| lowest));
-        carried = self.counted(zero, end, step, &carried, Some(taken as u64), &mut |frame, at, carried| {
-            let to = frame.b.ins().iadd_imm_s(at, step);
-            let inside = (at, to, Some(step as u64));
-            let maxima = frame.blocks(axis, inside, first, &carried[..middle]);
-            let saved = frame.fixed.clone();
-            let shifts = frame.shifts(first, second, &maxima);
-            let sums = frame.follow(second, &carried[middle..last], &carried[last..]);
-            frame.phase += 1;
-            let sums = frame.blocks(axis, inside, second, &sums);
-            frame.phase -= 1;
-            frame.fixed = saved;
-            [maxima, sums, shifts].concat()
-        });
-        carried.truncate(last);
-        (second.totals, first.totals) = (carried.split_off(middle), carried);
+        let start = [maxima, sums, vec![lowest; second.reductions.len()]].concat();
+        let mut totals =
+            self.counted(zero, end, step, &start, Some(taken as u64), &mut |frame, at, carried| {
+                let to = frame.b.ins().iadd_imm_s(at, step);
+                let parts = [&carried[..middle], &carried[middle..last], &carried[last..]];
+                frame.tile(axis, (at, to, Some(step as u64)), [first, second], parts)
+            });
+        totals.truncate(last);
+        (second.totals, first.totals) = (totals.split_off(middle), totals);
         (first.taken, second.taken) = (taken, taken);
+    }
+
+    /// One tile: from maxima, sums and what these are shifted by to the same after it.
+    fn tile(
+        &mut self,
+        axis: usize,
+        range: (Value, Value, Option<u64>),
+        [first, second]: [&PhaseWork; 2],
+        [maxima, sums, old]: [&[Value]; 3],
+    ) -> Vec<Value> {
+        let maxima = self.blocks(axis, range, first, maxima);
+        let saved = self.fixed.clone();
+        let shifts = self.shifts(first, second, &maxima);
+        let sums = self.follow(second, sums, old);
+        self.phase += 1;
+        let sums = self.blocks(axis, range, second, &sums);
+        self.phase -= 1;
+        self.fixed = saved;
+        [maxima, sums, shifts].concat()
     }
 
     /// Brings the sums of the tiles from the maxima of their lanes to those of the row.
