@@ -191,6 +191,27 @@ fn sums_of_long_rows_follow_maxima_in_one_loop() {
     insta::assert_snapshot!(scheduled(mixed), @"lanes along axis 1, vectors of 64 bytes, 4 per step of a reduction, 1 of other loops");
 }
 
+#[test]
+fn a_sum_that_cannot_follow_a_maximum_is_refused() {
+    let text = "x = input f32[N,64]\ny = input f32[N,64]\nm = max @1 x\n\
+                return e=sum @1 (exp (sub x m)), y=sum @1 (mul y (sub x m))";
+    let graph = expand(&parse(text, "test.ek").unwrap_or_else(|error| panic!("{error}")));
+    let kernel = plan(&graph, &fuse(&graph, true), &[]).kernels[0].kernel.clone();
+    let follows: Vec<Option<u32>> = kernel.reductions.iter().map(|reduction| reduction.follows).collect();
+    assert_eq!(follows, [None, Some(0), None]);
+    let verified = |sum: usize, maximum: u32| {
+        let mut kernel = kernel.clone();
+        kernel.reductions[sum].follows = Some(maximum);
+        kernel.verify()
+    };
+    assert_eq!(verified(1, 0), Ok(()));
+    // what reads more than the maximum and its argument, a sum, what comes later, a maximum itself
+    for (sum, maximum) in [(2, 0), (2, 1), (1, 2), (0, 0)] {
+        let refused = verified(sum, maximum).expect_err("no sum of a function of the maximum");
+        assert!(refused.ends_with(&format!("reduction {sum} cannot follow a maximum")), "{refused}");
+    }
+}
+
 const LAYER_NORM: &str =
     "x = input f32[N,64]\ng = input f32[64]\nb = input f32[64]\ny = layer_norm @1 eps=1e-5 x g b\nreturn y";
 
