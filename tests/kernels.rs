@@ -8,6 +8,7 @@ use crate::oracle::{numbers, run_compiled, with_gradients};
 use evenkeel_compiler::expand::expand;
 use evenkeel_compiler::fuse::fuse;
 use evenkeel_compiler::plan::{Plan, plan};
+use evenkeel_compiler::schedule::schedule;
 use evenkeel_compiler::{Options, compile};
 use evenkeel_ir::kernel::{Elements, Role};
 use evenkeel_ir::program::{BufferId, Launch, Part, Step, Storage};
@@ -162,6 +163,51 @@ fn listing(text: &str, gradients: bool) -> String {
     let graph = if gradients { with_gradients(&forward, wrt) } else { forward };
     let compiled = compile(&graph, &evenkeel::host::host_target(1), &Options::default()).unwrap();
     compiled.report.kernels.iter().map(|kernel| kernel.listing.as_str()).collect::<Vec<_>>().join("\n")
+}
+
+/// How the kernels of a graph are looped.
+fn scheduled(text: &str) -> String {
+    let graph = expand(&parse(text, "test.ek").unwrap_or_else(|error| panic!("{error}")));
+    let plan = plan(&graph, &fuse(&graph, true), &[]);
+    let schedules = plan.kernels.iter().map(|kernel| schedule(&kernel.kernel, 64).to_string());
+    schedules.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn sums_of_long_rows_follow_maxima_in_one_loop() {
+    let spelled = "x = input f32[N,32000]\nm = max @1 x\nreturn sum @1 (exp (sub x m))";
+    insta::assert_snapshot!(scheduled(spelled), @"lanes along axis 1, vectors of 64 bytes, 4 per step of a reduction, 1 of other loops, phases 0 and 1 together by 16 vectors");
+    insta::assert_snapshot!(scheduled("x = input f32[N,100]\nreturn logsumexp @1 x"), @"lanes along axis 1, vectors of 64 bytes, 4 per step of a reduction, 1 of other loops");
+    // not a function of the maximum and what it is the maximum of
+    let other = "x = input f32[N,32000]\nm = max @1 (neg x)\nreturn sum @1 (exp (sub x m))";
+    insta::assert_snapshot!(scheduled(other), @"lanes along axis 1, vectors of 64 bytes, 4 per step of a reduction, 1 of other loops");
+    let weighted = "x = input f32[N,32000]\nm = max @1 x\nreturn sum @1 (mul x (exp (sub x m)))";
+    insta::assert_snapshot!(scheduled(weighted), @"lanes along axis 1, vectors of 64 bytes, 4 per step of a reduction, 1 of other loops");
+    // a sum of the same phase that follows nothing
+    let mixed =
+        "x = input f32[N,32000]\nm = max @1 x\ny = sub x m\nreturn e=sum @1 (exp y), s=sum @1 (square y)";
+    insta::assert_snapshot!(scheduled(mixed), @"lanes along axis 1, vectors of 64 bytes, 4 per step of a reduction, 1 of other loops");
+}
+
+#[test]
+fn a_sum_that_cannot_follow_a_maximum_is_refused() {
+    let text = "x = input f32[N,64]\ny = input f32[N,64]\nm = max @1 x\n\
+                return e=sum @1 (exp (sub x m)), y=sum @1 (mul y (sub x m))";
+    let graph = expand(&parse(text, "test.ek").unwrap_or_else(|error| panic!("{error}")));
+    let kernel = plan(&graph, &fuse(&graph, true), &[]).kernels[0].kernel.clone();
+    let follows: Vec<Option<u32>> = kernel.reductions.iter().map(|reduction| reduction.follows).collect();
+    assert_eq!(follows, [None, Some(0), None]);
+    let verified = |sum: usize, maximum: u32| {
+        let mut kernel = kernel.clone();
+        kernel.reductions[sum].follows = Some(maximum);
+        kernel.verify()
+    };
+    assert_eq!(verified(1, 0), Ok(()));
+    // what reads more than the maximum and its argument, a sum, what comes later, a maximum itself
+    for (sum, maximum) in [(2, 0), (2, 1), (1, 2), (0, 0)] {
+        let refused = verified(sum, maximum).expect_err("no sum of a function of the maximum");
+        assert!(refused.ends_with(&format!("reduction {sum} cannot follow a maximum")), "{refused}");
+    }
 }
 
 const LAYER_NORM: &str =

@@ -17,6 +17,7 @@ mod functional;
 mod generate;
 mod kernels;
 mod layers;
+mod long_rows;
 mod oracle;
 mod outside;
 mod parameters;

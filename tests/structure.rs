@@ -3,7 +3,7 @@
 use crate::oracle::{check, numbers, with_gradients};
 use evenkeel::host::host_target;
 use evenkeel_compiler::{Options, compile};
-use evenkeel_ir::{Graph, parse};
+use evenkeel_ir::{DType, Graph, parse};
 use evenkeel_runtime::Tensor;
 
 #[track_caller]
@@ -197,6 +197,52 @@ fn elements_are_picked_before_they_are_changed() {
             let inputs = [numbers(&[rows, 21], 1), index, numbers(&[rows, 1], 2)];
             check(&forward, &inputs[..2], 2e-5);
             check(&with_gradients(&forward, 1), &inputs, 2e-5);
+        }
+    }
+}
+
+/// An element of a row that data chooses: loaded where it stands, if it does.
+#[test]
+fn elements_are_picked_from_rows() {
+    let programs = [
+        "x = input f32[N,37]\nt = input i32[N,1]\ni = iota rank=2 axis=1 extent=37\n\
+         return sum @1 (select (eq i t) x 0.0)",
+        "x = input f32[N,37]\nt = input i32[N,1]\ni = iota rank=2 axis=1 extent=37\n\
+         return sum @1 (select (eq t i) (exp x) 0.0)",
+        "x = input i32[N,37]\nt = input i32[N,1]\ni = iota rank=2 axis=1 extent=37\n\
+         return sum @1 (select (eq i t) x 0)",
+        "x = input f32[N,37]\nt = input i64[N,1]\ni = iota rank=2 axis=1 extent=37\n\
+         return sum @1 (select (eq i (cast i32 t)) x 0.0)",
+        "x = input f32[N,5,9]\nt = input i32[N,1,9]\ni = iota rank=3 axis=1 extent=5\n\
+         return sum @1 (select (eq i t) x 0.0)",
+        "x = input f32[37,N]\nt = input i32[37,1]\ni = iota rank=2 axis=1 extent=N\n\
+         return sum @1 (select (eq i t) x 0.0)",
+        "x = input f32[N,37]\ny = slice axis=1 start=1 length=18 stride=2 x\nt = input i32[N,1]\n\
+         i = iota rank=2 axis=1 extent=18\nreturn sum @1 (select (eq i t) y 0.0)",
+        "x = input f32[N,37]\ny = slice axis=1 start=3 length=30 stride=1 x\nt = input i32[N,1]\n\
+         i = iota rank=2 axis=1 extent=30\nreturn sum @1 (select (eq i t) y 0.0)",
+        "x = input f32[N,37]\ni = iota rank=2 axis=1 extent=37\n\
+         return sum @1 (select (eq i (argmax @1 x)) x 0.0)",
+        "x = input f32[N,37]\nw = input f32[50,37]\nt = input i32[N,1]\ni = iota rank=2 axis=1 extent=50\n\
+         y = dot @1 @1 x w\nreturn sum @1 (select (eq i t) y 0.0)",
+    ];
+    for text in programs {
+        for batch in [1, 9, 70] {
+            let graph = graph(text);
+            let indices =
+                |sizes: &[usize]| (0..sizes.iter().product::<usize>() as i32).map(|i| i * 7 % 45 - 3);
+            let inputs = graph.inputs().iter().map(|input| {
+                let sizes = input.ty.shape.at(batch);
+                match input.ty.dtype {
+                    DType::I32 => Tensor::from_vec(&sizes, indices(&sizes).collect::<Vec<i32>>()).unwrap(),
+                    DType::I64 => {
+                        Tensor::from_vec(&sizes, indices(&sizes).map(i64::from).collect::<Vec<i64>>())
+                            .unwrap()
+                    }
+                    _ => numbers(&sizes, 2),
+                }
+            });
+            check(&graph, &inputs.collect::<Vec<_>>(), 1e-6);
         }
     }
 }

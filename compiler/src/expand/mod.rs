@@ -10,6 +10,8 @@
 mod pick;
 mod split;
 
+pub(crate) use pick::Pick;
+
 use crate::grad::inline;
 use evenkeel_ir::{Axes, DType, Graph, GraphBuilder, Op, Shape, Value};
 

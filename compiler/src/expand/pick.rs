@@ -18,7 +18,7 @@ pub(super) fn pick(graph: Graph) -> Graph {
 
 fn apply(b: &mut GraphBuilder, op: &Op, operands: &[Value]) -> Result<Value, IrError> {
     if let Op::Reduce(Reduce::Sum, axes) = *op
-        && let Some(pick) = Pick::of(b, operands[0], axes)
+        && let Some(pick) = Pick::of(b.graph(), operands[0], axes)
         && let Some(value) = pick.before(b, operands[0])
     {
         return Ok(value);
@@ -27,41 +27,42 @@ fn apply(b: &mut GraphBuilder, op: &Op, operands: &[Value]) -> Result<Value, IrE
 }
 
 /// One element of every row.
-struct Pick {
+pub(crate) struct Pick {
     /// The axis of the rows, counted from the last one.
-    from_last: usize,
+    pub(crate) from_last: usize,
     axes: Axes,
     /// True at the element.
     mask: Value,
     /// Where it is.
-    place: Value,
+    pub(crate) place: Value,
     /// From what it is picked.
-    value: Value,
+    pub(crate) value: Value,
     zero: Value,
 }
 
 impl Pick {
-    fn of(b: &GraphBuilder, selected: Value, axes: Axes) -> Option<Pick> {
+    /// The element that the sum of a selection over these axes is.
+    pub(crate) fn of(graph: &Graph, selected: Value, axes: Axes) -> Option<Pick> {
         let axis = axes.iter().next().filter(|_| axes.len() == 1)?;
-        let rank = b.ty(selected).rank();
-        let node = b.graph().node(selected.node);
+        let rank = graph.ty(selected).rank();
+        let node = graph.node(selected.node);
         let (Op::Select, [mask, value, zero]) = (&node.op, &node.inputs[..]) else { return None };
-        let is_zero = matches!(b.graph().op(*zero), Op::Const(x, _) if x.get() == 0.0);
-        let compared = b.graph().node(mask.node);
+        let is_zero = matches!(graph.op(*zero), Op::Const(x, _) if x.get() == 0.0);
+        let compared = graph.node(mask.node);
         let (Op::Binary(Binary::Eq), [x, y]) = (&compared.op, &compared.inputs[..]) else { return None };
         let counts = |v: Value| {
             let (of, along) = (rank as u8, axis as u8);
-            matches!(b.graph().op(v), Op::Iota { rank, axis, .. } if *rank == of && *axis == along)
+            matches!(graph.op(v), Op::Iota { rank, axis, .. } if *rank == of && *axis == along)
         };
         let place = if counts(*x) { *y } else { *x };
         let pick = Pick { from_last: rank - axis, axes, mask: *mask, place, value: *value, zero: *zero };
-        let fits = is_zero && (counts(*x) || counts(*y)) && !pick.varies(b, place);
+        let fits = is_zero && (counts(*x) || counts(*y)) && !pick.varies(graph, place);
         fits.then_some(pick)
     }
 
     /// Does a value differ from element to element of a row?
-    fn varies(&self, b: &GraphBuilder, value: Value) -> bool {
-        let shape = &b.ty(value).shape;
+    fn varies(&self, graph: &Graph, value: Value) -> bool {
+        let shape = &graph.ty(value).shape;
         shape.rank().checked_sub(self.from_last).is_some_and(|axis| !shape[axis].is_one())
     }
 
@@ -73,7 +74,7 @@ impl Pick {
         }
         let row = b.ty(selected).shape.reduced(&self.axes);
         let mut picked = first;
-        if self.varies(b, first) {
+        if self.varies(b.graph(), first) {
             let alone = b.select(self.mask, first, self.zero);
             picked = b.sum(alone, self.axes);
         }
@@ -88,11 +89,11 @@ impl Pick {
     /// the first of them reads.
     fn chain(&self, b: &GraphBuilder) -> (Vec<Value>, Value) {
         let (mut chain, mut value) = (Vec::new(), self.value);
-        while self.varies(b, value) {
+        while self.varies(b.graph(), value) {
             let node = b.graph().node(value.node);
             let plain = matches!(node.op, Op::Unary(_) | Op::Binary(_) | Op::Broadcast(_));
             let mut varying: Vec<Value> =
-                node.inputs.iter().copied().filter(|&v| self.varies(b, v)).collect();
+                node.inputs.iter().copied().filter(|&v| self.varies(b.graph(), v)).collect();
             varying.dedup();
             let next = match varying[..] {
                 [] => node.inputs.first().copied().filter(|_| matches!(node.op, Op::Broadcast(_))),
@@ -113,7 +114,7 @@ impl Pick {
             return picked;
         }
         let operands: Vec<Value> =
-            node.inputs.iter().map(|&v| if self.varies(b, v) { picked } else { v }).collect();
+            node.inputs.iter().map(|&v| if self.varies(b.graph(), v) { picked } else { v }).collect();
         b.op(node.op, &operands)
     }
 

@@ -5,8 +5,10 @@ use super::{Slot, Space};
 use crate::fuse::{Class, Fusion, ReductionKind};
 use evenkeel_ir::eval::eval_at;
 use evenkeel_ir::kernel::{Access, Arg, Indirect, Reduction, Role, Source, Store, Stride};
-use evenkeel_ir::scalar::{Compare, Reg, ScalarFn, ScalarType};
-use evenkeel_ir::{Axes, Binary, DType, Graph, GraphBuilder, NodeId, Op, Reduce, Shape, Value, random};
+use evenkeel_ir::scalar::{Compare, Inst, Reg, ScalarFn, ScalarType};
+use evenkeel_ir::{
+    Axes, Binary, DType, Graph, GraphBuilder, NodeId, Op, Reduce, Shape, Unary, Value, random,
+};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 
@@ -76,9 +78,9 @@ impl<'a> Body<'a> {
                 self.gather(node.inputs[0], node.inputs[1], axis.into(), node.types[0].rank())
             }
             Class::Reduction => {
-                let Op::Reduce(op, _) = node.op else { unreachable!("a reduction") };
-                let input = self.register(node.inputs[0]);
-                self.reduction(op, input)
+                let Op::Reduce(op, axes) = node.op else { unreachable!("a reduction") };
+                let picked = self.picked(op, node.inputs[0], axes);
+                picked.unwrap_or_else(|| self.reduction(op, node.inputs[0]))
             }
             Class::Pointwise => {
                 let operands: SmallVec<[Reg; 3]> = node.inputs.iter().map(|&v| self.register(v)).collect();
@@ -88,9 +90,11 @@ impl<'a> Body<'a> {
         }
     }
 
-    pub(super) fn reduction(&mut self, op: Reduce, input: Reg) -> Reg {
+    pub(super) fn reduction(&mut self, op: Reduce, value: Value) -> Reg {
+        let input = self.register(value);
         let ty = self.code.ty(input);
-        let reduction = Reduction { op, input };
+        let follows = if op == Reduce::Sum { self.followed(value, input) } else { None };
+        let reduction = Reduction { op, input, follows };
         let number = self.reductions.iter().position(|r| *r == reduction).unwrap_or_else(|| {
             self.reductions.push(reduction);
             self.reductions.len() - 1
@@ -98,7 +102,22 @@ impl<'a> Body<'a> {
         self.parameter(Source::Reduced(number as u32), ty)
     }
 
-    fn parameter(&mut self, source: Source, ty: ScalarType) -> Reg {
+    /// The maximum of `a` where a value computed here is `exp(a - maximum of a)`.
+    fn followed(&self, value: Value, register: Reg) -> Option<u32> {
+        let node = self.graph.node(value.node);
+        let exponential = matches!(node.op, Op::Unary(Unary::Exp | Unary::ExpNonpositive));
+        if !exponential || matches!(self.code.inst(register), Inst::Param { .. }) {
+            return None;
+        }
+        let shifted = *self.registers.get(&node.inputs[0])?;
+        let Inst::Sub(a, shift) = self.code.inst(shifted) else { return None };
+        let Inst::Param { index, .. } = self.code.inst(shift) else { return None };
+        let Source::Reduced(number) = self.sources[index as usize] else { return None };
+        let maximum = self.reductions[number as usize];
+        (maximum.op == Reduce::Max && maximum.input == a).then_some(number)
+    }
+
+    pub(super) fn parameter(&mut self, source: Source, ty: ScalarType) -> Reg {
         let index = self.sources.iter().position(|s| *s == source).unwrap_or_else(|| {
             self.sources.push(source);
             self.sources.len() - 1
@@ -241,9 +260,7 @@ fn constant(k: &mut ScalarFn, ty: ScalarType, number: f64) -> Reg {
         ScalarType::F32 | ScalarType::F64 => k.float(ty, number),
         ScalarType::I32 => k.i32(number as i32),
         ScalarType::I64 => k.i64(number as i64),
-        ScalarType::Mask => {
-            k.push(evenkeel_ir::scalar::Inst::Const(evenkeel_ir::scalar::Constant::Mask(number != 0.0)))
-        }
+        ScalarType::Mask => k.push(Inst::Const(evenkeel_ir::scalar::Constant::Mask(number != 0.0))),
     }
 }
 

@@ -9,6 +9,7 @@ mod arrange;
 mod coalesce;
 mod contract;
 mod emit;
+mod pick;
 pub mod product;
 pub mod view;
 
@@ -116,10 +117,11 @@ fn accumulate(body: &mut Body, id: NodeId, op: Reduce, axes: Axes) {
     let reduced = body.reduced_axes();
     let covers_some = reduced.iter().any(|axis| axes.contains(axis));
     let covers_all = reduced.iter().all(|axis| axes.contains(axis) || body.space.shape[axis].is_one());
-    let mut register = body.register(node.inputs[0]);
-    if covers_some && covers_all {
-        register = body.reduction(op, register);
-    }
+    let register = if covers_some && covers_all {
+        body.reduction(op, node.inputs[0])
+    } else {
+        body.register(node.inputs[0])
+    };
     let partial = View::dense(&node.types[0].shape);
     body.store_register(
         register,

@@ -4,7 +4,7 @@
 use super::{Unit, Work};
 use crate::lower::Slot;
 use crate::lower::view::View;
-use evenkeel_ir::kernel::{Access, Kernel, Source};
+use evenkeel_ir::kernel::{Access, Indirect, Kernel, Source};
 use evenkeel_ir::{Extent, NodeId, Shape};
 use rustc_hash::FxHashMap as HashMap;
 use std::collections::BTreeSet;
@@ -184,7 +184,13 @@ fn flat_ratio(kernel: &Kernel, access: &Access, rows: Extent, columns: Extent) -
     let (extent, stride) = view.merged(&(0..parallel).collect::<Vec<_>>())?;
     let columns = columns.known()?;
     let step = u64::try_from(stride.scale).ok().filter(|&s| s > 0 && stride.power == 0)?;
-    let whole = access.indirect.is_none() && columns.is_multiple_of(step) && access.offset.scale == 0;
+    // an element that data chooses lies in the row, too
+    let inside = |i: &Indirect| {
+        i.stride.power == 0 && i.limit.times(Extent::fixed(i.stride.scale as u64)) == Extent::fixed(step)
+    };
+    let whole = access.indirect.as_ref().is_none_or(inside)
+        && columns.is_multiple_of(step)
+        && access.offset.scale == 0;
     let ratio = columns.checked_div(step)?;
     (whole && ratio > 0 && extent == rows.times(Extent::fixed(ratio)) && kernel.rows() == extent)
         .then_some(ratio)

@@ -22,6 +22,11 @@ const KEEP_COST: usize = 10;
 /// A row longer than this is not kept in scratch memory.
 const MAX_KEPT_ELEMENTS: u64 = 1 << 16;
 
+/// A row of this many elements or more is taken in pieces where sums follow maxima.
+const ONLINE_ELEMENTS: u64 = 1 << 12;
+/// Vectors of a piece, which the first cache holds and which hide that the sums so far are scaled.
+const PIECE: usize = 16;
+
 /// Bytes of the vectors that every machine has.
 const NARROWEST: u32 = 16;
 /// Bytes that memory moves at least.
@@ -45,15 +50,28 @@ pub struct Schedule {
     /// Vectors of neighbouring rows that walk their rows together, where lanes are rows: they
     /// use whole cache lines of what they read.
     pub row_block: usize,
+    /// Two phases in one loop.
+    pub online: Option<Online>,
     /// Element values that are kept in scratch memory between phases.
     pub kept: Vec<Reg>,
     /// Accesses that go through tiles, because their elements are not neighbors along the lane axis.
     pub tiles: Option<Tiles>,
 }
 
+/// A phase in one loop with the next one, whose sums all follow its maxima: the row is read once
+/// for both. It is taken in pieces: first the maxima, then the sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Online {
+    /// The phase of the maxima.
+    pub phase: u32,
+    /// Vectors of a piece, a multiple of those per step of a reduction.
+    pub piece: usize,
+}
+
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Schedule { lane_axis, vector_bytes, reduce_unroll, map_unroll, row_block, kept, tiles } = self;
+        let Schedule { lane_axis, vector_bytes, reduce_unroll, map_unroll, row_block, online, kept, tiles } =
+            self;
         match lane_axis {
             Some(axis) => write!(f, "lanes along axis {axis}, vectors of {vector_bytes} bytes")?,
             None => write!(f, "one element at a time")?,
@@ -61,6 +79,9 @@ impl fmt::Display for Schedule {
         write!(f, ", {reduce_unroll} per step of a reduction, {map_unroll} of other loops")?;
         if *row_block > 1 {
             write!(f, ", {row_block} vectors of rows together")?;
+        }
+        if let Some(Online { phase, piece }) = online {
+            write!(f, ", phases {phase} and {} together by {piece} vectors", phase + 1)?;
         }
         let kept: Vec<String> = kept.iter().map(|reg| format!("%{}", reg.0)).collect();
         if !kept.is_empty() {
@@ -78,9 +99,29 @@ pub fn schedule(kernel: &Kernel, widest: u32) -> Schedule {
     let lane_axis = dense.or(tiles.as_ref().map(|_| kernel.space.len() - 1));
     let vector_bytes = lane_axis.map_or(NARROWEST, |axis| vector_bytes(kernel.space[axis], widest));
     let reduced = lane_axis.is_some_and(|axis| axis >= kernel.parallel);
-    let kept = if reduced { kept(kernel, &levels) } else { Vec::new() };
+    let online = if reduced && tiles.is_none() { online(kernel, &levels) } else { None };
+    let kept = if reduced { kept(kernel, &levels, online) } else { Vec::new() };
     let row_block = row_block(kernel, lane_axis, vector_bytes);
-    Schedule { lane_axis, vector_bytes, reduce_unroll: 4, map_unroll: 1, row_block, kept, tiles }
+    Schedule { lane_axis, vector_bytes, reduce_unroll: 4, map_unroll: 1, row_block, online, kept, tiles }
+}
+
+/// The first phase that can share its loop with the next one, in rows that are long enough.
+fn online(kernel: &Kernel, levels: &Levels) -> Option<Online> {
+    let long = kernel.row_elements().known().is_some_and(|n| n >= ONLINE_ELEMENTS);
+    let one_axis = kernel.parallel + 1 == kernel.space.len();
+    let phase = (0..kernel.phases()).find(|&phase| next_follows(kernel, levels, phase))?;
+    (long && one_axis).then_some(Online { phase, piece: PIECE })
+}
+
+/// Do all reductions of the next phase follow one of this phase, and do both only reduce?
+fn next_follows(kernel: &Kernel, levels: &Levels, phase: u32) -> bool {
+    let phase_of = |reg: Reg| levels.phase[reg.0 as usize];
+    let follows = |maximum: u32| phase_of(kernel.reductions[maximum as usize].input) == phase;
+    let mut next = kernel.reductions.iter().filter(|r| phase_of(r.input) == phase + 1).peekable();
+    let stores = kernel.stores.iter().filter(|store| kernel.along_row(levels, store));
+    next.peek().is_some()
+        && next.all(|r| r.follows.is_some_and(follows))
+        && !stores.map(|store| phase_of(store.value)).any(|of| of == phase || of == phase + 1)
 }
 
 /// The widest vectors that the lane axis fills at least once.
@@ -188,8 +229,9 @@ fn lane_wise(kernel: &Kernel, inst: &Inst) -> bool {
     }
 }
 
-/// Values along the row that several phases need and that cost more than a load.
-fn kept(kernel: &Kernel, levels: &Levels) -> Vec<Reg> {
+/// Values along the row that several phases need and that cost more than a load. What stands
+/// against a maximum so far is of no use later.
+fn kept(kernel: &Kernel, levels: &Levels, online: Option<Online>) -> Vec<Reg> {
     let fits = kernel.row_elements().known().is_none_or(|n| n <= MAX_KEPT_ELEMENTS);
     let phases = kernel.phases() as usize;
     if !fits || phases < 2 || kernel.row_elements() == Extent::ONE {
@@ -203,7 +245,8 @@ fn kept(kernel: &Kernel, levels: &Levels) -> Vec<Reg> {
         let source = matches!(kernel.code.inst(reg), Inst::Param { .. } | Inst::Const(_));
         let narrow = kernel.code.ty(reg) != ScalarType::Mask && kernel.code.ty(reg).bytes() == 4;
         let shared = used[i].count_ones() > 1 && last_in_common(kernel, &used, reg);
-        if varies && !source && narrow && shared && cost(kernel, levels, &kept, reg) > KEEP_COST {
+        let running = online.is_some_and(|online| levels.phase[i] == online.phase + 1);
+        if varies && !running && !source && narrow && shared && cost(kernel, levels, &kept, reg) > KEEP_COST {
             kept.push(reg);
         }
     }

@@ -81,9 +81,7 @@ impl Run<'_> {
     }
 
     fn effect(&self, row: u64, store: &Store, buffers: &mut [Elements], reduced: &[Scalar]) {
-        let row_level = (self.levels.dep[store.value.0 as usize] | Kernel::access_mask(&store.access))
-            & self.kernel.reduced_mask()
-            == 0;
+        let row_level = !self.kernel.along_row(&self.levels, store);
         let mut first = true;
         self.each_point(row, |index| {
             if row_level && !std::mem::take(&mut first) {

@@ -124,6 +124,12 @@ pub struct Reduction {
     pub op: Reduce,
     /// Of what.
     pub input: Reg,
+    /// The maximum that a sum follows: the number of that reduction.
+    ///
+    /// The sum is of `f(a, m)` with `m` the maximum of `a`, and `f(a, m) = f(a, l) f(l, m)`, as
+    /// in `exp(a - m)`. So the sum over some elements, against their maximum `l`, becomes the one
+    /// against `m` by the factor `f(l, m)`, and one sweep over the row can find both.
+    pub follows: Option<u32>,
 }
 
 /// What happens to a stored register.
@@ -291,6 +297,32 @@ impl Kernel {
                 Some(_) => {}
             }
         }
-        Ok(())
+        let levels = self.levels();
+        match (0..self.reductions.len()).find(|&number| !self.may_follow(&levels, number)) {
+            Some(number) => Err(format!("{}: reduction {number} cannot follow a maximum", self.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Is what a sum follows an earlier maximum, and the sum one of a function of nothing but that
+    /// maximum and what it is the maximum of?
+    fn may_follow(&self, levels: &Levels, number: usize) -> bool {
+        let Reduction { op, input, follows } = self.reductions[number];
+        let Some(followed) = follows else { return true };
+        let Some(maximum) = self.reductions[..number].get(followed as usize) else { return false };
+        let mut queue = vec![input];
+        while let Some(reg) = queue.pop() {
+            let known = match self.code.inst(reg) {
+                _ if reg == maximum.input => continue,
+                Inst::Param { index, .. } => self.sources[index as usize] == Source::Reduced(followed),
+                Inst::Const(_) => true,
+                _ => levels.dep[reg.0 as usize] & self.reduced_mask() != 0,
+            };
+            if !known {
+                return false;
+            }
+            queue.extend(self.code.inst(reg).operands());
+        }
+        op == Reduce::Sum && maximum.op == Reduce::Max && self.code.ty(input).is_float()
     }
 }

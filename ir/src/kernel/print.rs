@@ -48,7 +48,12 @@ impl fmt::Display for Kernel {
                 Source::Size(extent) => writeln!(f, "  param {i}: size {extent}")?,
                 Source::Reduced(r) => {
                     let reduction = &self.reductions[*r as usize];
-                    writeln!(f, "  param {i}: {} of %{}", reduction.op.name(), reduction.input.0)?;
+                    write!(f, "  param {i}: {} of %{}", reduction.op.name(), reduction.input.0)?;
+                    if let Some(maximum) = reduction.follows {
+                        let maximum = &self.reductions[maximum as usize];
+                        write!(f, ", follows {} of %{}", maximum.op.name(), maximum.input.0)?;
+                    }
+                    writeln!(f)?;
                 }
             }
         }

@@ -174,7 +174,8 @@ impl Frame<'_, '_> {
     }
 
     fn arg_address(&mut self, arg: usize) -> Value {
-        self.b.ins().load(types::I64, MemFlagsData::trusted().with_readonly(), self.args, 8 * arg as i32)
+        let flags = MemFlagsData::trusted().with_readonly().with_can_move();
+        self.b.ins().load(types::I64, flags, self.args, 8 * arg as i32)
     }
 
     /// The table of lane numbers.

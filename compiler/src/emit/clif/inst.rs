@@ -1,6 +1,7 @@
 //! One match over the scalar instructions, and loads and stores.
 
 use super::frame::{Frame, Width};
+use cranelift::codegen::ir::Opcode;
 use cranelift::prelude::{FloatCC, FunctionBuilder, InstBuilder, IntCC, MemFlagsData, Value, types};
 use evenkeel_ir::DType;
 use evenkeel_ir::kernel::{Access, Combine, Indirect, Source, Stride};
@@ -146,8 +147,17 @@ impl Frame<'_, '_> {
         if !ty.is_vector() {
             return self.b.ins().select(mask, x, y);
         }
-        let mask = self.cast_bits(ty, mask);
-        self.b.ins().bitselect(mask, x, y)
+        // one instruction, if Cranelift sees the comparison: of floats as bits of the chosen type,
+        // of integers as they are
+        let chosen = if self.compares_integers(mask) { types::I32X4 } else { ty };
+        let [mask, x, y] = [mask, x, y].map(|value| self.cast_bits(chosen, value));
+        let value = self.b.ins().bitselect(mask, x, y);
+        self.cast_bits(ty, value)
+    }
+
+    fn compares_integers(&self, mask: Value) -> bool {
+        let dfg = &self.b.func.dfg;
+        dfg.value_def(mask).inst().is_some_and(|inst| dfg.insts[inst].opcode() == Opcode::Icmp)
     }
 
     /// `x < y ? x : y`: one instruction, where Cranelift's own minimum is seven.
@@ -290,7 +300,12 @@ impl Frame<'_, '_> {
     /// `0, 1, 2, ..`
     pub(super) fn lane_numbers(&mut self) -> Value {
         let table = self.lane_table();
-        self.b.ins().load(types::I32X4, MemFlagsData::new().with_notrap().with_readonly(), table, 0)
+        self.b.ins().load(
+            types::I32X4,
+            MemFlagsData::new().with_notrap().with_readonly().with_can_move(),
+            table,
+            0,
+        )
     }
 
     pub(super) fn write(&mut self, value: Value, address: Value, dtype: DType) {

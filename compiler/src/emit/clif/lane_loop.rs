@@ -36,7 +36,7 @@ impl Frame<'_, '_> {
     pub(super) fn lane_loop(&mut self, axis: usize, work: &PhaseWork, carried: Vec<Value>) -> Vec<Value> {
         let (unroll, count) = (self.unroll(work), work.reductions.len());
         let known = self.kernel.space[axis].known().filter(|_| self.stretch.is_none()).map(|n| n as i64);
-        let (start, end) = self.stretch.unwrap_or((self.int(0), self.extent(axis)));
+        let (start, end) = self.stretch.unwrap_or((self.int(work.taken), self.extent(axis)));
         let row = LaneRow { axis, work, start, end, known, copies: count * unroll };
         let (mut totals, mut wide) = (carried[..count].to_vec(), carried[count..].to_vec());
         totals.extend(self.neutral_sums(&work.sums, Width::Scalar));
@@ -53,22 +53,43 @@ impl Frame<'_, '_> {
     /// row has a known length.
     fn unrolled(&mut self, row: &LaneRow, unroll: usize, wide: &mut Vec<Value>) -> (Value, i64) {
         if unroll == 1 {
-            return (row.start, 0);
+            return (row.start, row.work.taken);
         }
-        let (lanes, count) = (self.lanes(), row.work.reductions.len());
-        let block = lanes * unroll as i64;
+        let block = self.lanes() * unroll as i64;
         let end = self.whole(row.start, row.end, block);
         let done = row.known.map_or(0, |n| n & -block);
-        let trips = row.known.map(|_| done as u64);
-        *wide = self.counted(row.start, end, block, wide, trips, &mut |frame, i, wide| {
+        let trips = row.known.map(|_| (done - row.work.taken) as u64);
+        *wide = self.blocks(row.axis, (row.start, end, trips), row.work, wide);
+        (end, done)
+    }
+
+    /// Totals of vectors where the loop of a phase begins.
+    pub(super) fn lane_totals(&mut self, work: &PhaseWork) -> Vec<Value> {
+        if !work.totals.is_empty() {
+            return work.totals.clone();
+        }
+        let vectors = self.neutral_vectors(&work.reductions);
+        vectors.repeat(self.unroll(work))
+    }
+
+    /// Unrolled vectors from one index to another, whose distance may be known.
+    pub(super) fn blocks(
+        &mut self,
+        axis: usize,
+        (start, end, distance): (Value, Value, Option<u64>),
+        work: &PhaseWork,
+        wide: &[Value],
+    ) -> Vec<Value> {
+        let (lanes, unroll, count) = (self.lanes(), self.unroll(work), work.reductions.len());
+        let row = LaneRow { axis, work, start, end, known: None, copies: count * unroll };
+        self.counted(start, end, lanes * unroll as i64, wide, distance, &mut |frame, i, wide| {
             let mut wide = wide.to_vec();
             for copy in 0..unroll {
                 let at = frame.b.ins().iadd_imm_s(i, copy as i64 * lanes);
-                frame.lane_vector(row, at, &mut wide, copy * count..(copy + 1) * count);
+                frame.lane_vector(&row, at, &mut wide, copy * count..(copy + 1) * count);
             }
             wide
-        });
-        (end, done)
+        })
     }
 
     /// Single vectors, then what fills none: elements, or a vector that overlaps the one before.

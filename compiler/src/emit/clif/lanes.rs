@@ -107,9 +107,10 @@ impl Frame<'_, '_> {
     /// True in the lanes from this one on.
     pub(super) fn lanes_from(&mut self, first: Value) -> Value {
         let numbers = self.lane_numbers();
-        let first = self.b.ins().ireduce(types::I32, first);
-        let first = self.splat(first, ScalarType::I32);
-        self.b.ins().icmp(IntCC::SignedGreaterThanOrEqual, numbers, first)
+        let before = self.b.ins().iadd_imm_s(first, -1);
+        let before = self.b.ins().ireduce(types::I32, before);
+        let before = self.splat(before, ScalarType::I32);
+        self.b.ins().icmp(IntCC::SignedGreaterThan, numbers, before)
     }
 
     /// Adds the current element to a running total.
@@ -119,16 +120,25 @@ impl Frame<'_, '_> {
         self.combine_register(how, total, input, width)
     }
 
-    /// Combines a partial result with a register; adds a product in one step.
+    /// Combines a partial result with a register; adds a product in one step, unless the same
+    /// loop needs the product for more.
     pub(super) fn combine_register(&mut self, how: &Combine, total: Value, reg: Reg, width: Width) -> Value {
-        if let (true, Inst::Mul(a, b), None) =
-            (how.is_addition(), self.kernel.code.inst(reg), self.kept_pointer(reg))
-        {
+        let alone = self.kept_pointer(reg).is_none() && !self.is_read_in_phase(reg);
+        if let (true, Inst::Mul(a, b), true) = (how.is_addition(), self.kernel.code.inst(reg), alone) {
             let (a, b) = (self.register(a, width), self.register(b, width));
             return self.multiply_add(a, b, total);
         }
         let value = self.register(reg, width);
         self.combine(how, total, value)
+    }
+
+    /// Does an instruction of a register's own phase read it?
+    fn is_read_in_phase(&self, reg: Reg) -> bool {
+        let phase = |reg: usize| self.levels.phase[reg];
+        let insts = self.kernel.code.insts().iter().enumerate();
+        insts
+            .filter(|(i, _)| phase(*i) == phase(reg.0 as usize))
+            .any(|(_, inst)| inst.operands().contains(&reg))
     }
 
     pub(super) fn multiply_add(&mut self, a: Value, b: Value, c: Value) -> Value {
@@ -173,8 +183,8 @@ impl Frame<'_, '_> {
     /// Reduces the lanes of a vector to a scalar.
     ///
     /// Steps across 128-bit parts use two instructions that nothing else here emits
-    /// (`avg_round` on bytes and on words of equal operands); code that widens vectors gives
-    /// them their meaning. At 16 bytes there are none.
+    /// (`iabs` on bytes and on words); code that widens vectors gives them their meaning. At 16
+    /// bytes there are none.
     pub(super) fn across_lanes(&mut self, how: &Combine, vector: Value) -> Value {
         let mut v = vector;
         if self.schedule.vector_bytes == 64 {
@@ -198,7 +208,7 @@ impl Frame<'_, '_> {
     fn cross(&mut self, v: Value, marker: Type) -> Value {
         let own = self.b.func.dfg.value_type(v);
         let bits = self.cast_bits(marker, v);
-        let marked = self.b.ins().avg_round(bits, bits);
+        let marked = self.b.ins().iabs(bits);
         self.cast_bits(own, marked)
     }
 

@@ -3,7 +3,7 @@
 use super::frame::{Block, Frame, Pointer, Width};
 use cranelift::codegen::ir::BlockArg;
 use cranelift::prelude::{InstBuilder, IntCC, MemFlagsData, Value, types};
-use evenkeel_ir::kernel::{Combine, Kernel, Stride};
+use evenkeel_ir::kernel::{Combine, Stride};
 use evenkeel_ir::scalar::Reg;
 
 type LoopBody<'f, 'a, 'b> = &'f mut dyn FnMut(&mut Frame<'a, 'b>, Value, &[Value]) -> Vec<Value>;
@@ -19,6 +19,10 @@ pub(super) struct PhaseWork {
     pub(super) sums: Vec<usize>,
     /// Kept values first computed in the phase.
     kept: Vec<Reg>,
+    /// Elements of the row that are done before the phase begins; whole steps of its loop.
+    pub(super) taken: i64,
+    /// Totals of those, lane by lane; empty where there are none.
+    pub(super) totals: Vec<Value>,
 }
 
 impl<'a, 'b> Frame<'a, 'b> {
@@ -232,12 +236,22 @@ impl<'a, 'b> Frame<'a, 'b> {
     /// One row, one vector of rows or one block of vectors: phase after phase.
     pub(super) fn row(&mut self) {
         let saved = self.fixed.clone();
-        for phase in 0..self.kernel.phases().max(1) {
+        let mut works: Vec<PhaseWork> = (0..self.kernel.phases()).map(|phase| self.work(phase)).collect();
+        for phase in 0..self.kernel.phases() {
             self.phase = phase;
             self.each_vector(|frame, _| frame.row_registers(phase));
-            let work = self.work(phase);
+            match self.schedule.online {
+                Some(online) if online.phase == phase => {
+                    self.pieces(online, &mut works[phase as usize..][..2])
+                }
+                Some(online) if online.phase + 1 == phase => {
+                    self.settle(&mut works[online.phase as usize..][..2])
+                }
+                _ => {}
+            }
+            let work = &works[phase as usize];
             if !work.reductions.is_empty() || !work.stores.is_empty() {
-                let totals = self.row_loop(&work);
+                let totals = self.row_loop(work);
                 let count = work.reductions.len();
                 self.each_vector(|frame, copy| {
                     for (&reduction, &total) in work.reductions.iter().zip(&totals[copy * count..]) {
@@ -275,14 +289,12 @@ impl<'a, 'b> Frame<'a, 'b> {
             .filter(|&s| self.along_row(s) && in_phase(self.kernel.stores[s].value))
             .partition(|&s| self.sums_lanes(s));
         let kept = self.schedule.kept.iter().copied().filter(|&k| in_phase(k));
-        PhaseWork { reductions: reductions.collect(), stores, sums, kept: kept.collect() }
+        let (reductions, kept) = (reductions.collect(), kept.collect());
+        PhaseWork { reductions, stores, sums, kept, taken: 0, totals: Vec::new() }
     }
 
-    /// Does a store happen once per element of the row?
     fn along_row(&self, store: usize) -> bool {
-        let store = &self.kernel.stores[store];
-        let mask = self.levels.dep[store.value.0 as usize] | Kernel::access_mask(&store.access);
-        mask & self.kernel.reduced_mask() != 0
+        self.kernel.along_row(&self.levels, &self.kernel.stores[store])
     }
 
     /// The loop of one phase over the reduced axes; gives the reduced values.
@@ -296,8 +308,7 @@ impl<'a, 'b> Frame<'a, 'b> {
         if self.schedule.lane_axis.is_none_or(|axis| axis < self.kernel.parallel) {
             return self.reduced_axes(&axes, work, start);
         }
-        let vectors = self.neutral_vectors(&work.reductions);
-        (0..self.unroll(work)).for_each(|_| start.extend(&vectors));
+        start.extend(self.lane_totals(work));
         let carried = self.reduced_axes(&axes, work, start);
         let count = work.reductions.len();
         let mut totals = carried[..count].to_vec();

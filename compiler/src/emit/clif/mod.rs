@@ -15,6 +15,7 @@ mod inst;
 mod lane_loop;
 mod lanes;
 mod loops;
+mod online;
 mod squares;
 mod stream;
 mod tiles;

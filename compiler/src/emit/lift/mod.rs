@@ -180,7 +180,7 @@ impl Lifter<'_> {
             Code::VEX_Vpshufd_xmm_xmmm128_imm8 => self.shuffle(i, new),
             Code::VEX_Vbroadcastss_xmm_m32 | Code::VEX_Vbroadcastss_xmm_xmm => self.splat(new),
             Code::VEX_Vpbroadcastd_xmm_xmmm32 => self.splat(new),
-            Code::VEX_Vpavgb_xmm_xmm_xmmm128 | Code::VEX_Vpavgw_xmm_xmm_xmmm128 => self.cross(i),
+            Code::VEX_Vpabsb_xmm_xmmm128 | Code::VEX_Vpabsw_xmm_xmmm128 => self.cross(new),
             code => {
                 let codes = table::lane_wise(code).ok_or_else(|| Refused(format!("{code:?}")))?;
                 self.lane_wise(new, self.of(codes));
@@ -310,14 +310,16 @@ impl Lifter<'_> {
     }
 
     /// The markers of a step across 16-byte parts: swaps halves (bytes) or neighbours (words).
-    fn cross(&mut self, i: &Instruction) -> Result<(), Refused> {
+    fn cross(&mut self, i: Instruction) -> Result<(), Refused> {
         const SWAP_HALVES: u32 = 0x4E;
         const SWAP_NEIGHBORS: u32 = 0xB1;
-        if !is_same_twice(i) {
-            return Err(Refused("an average of two values".into()));
+        let halves = i.code() == Code::VEX_Vpabsb_xmm_xmmm128;
+        let to = self.wide(i.op0_register());
+        let mut from = self.wide(i.op1_register());
+        if i.op1_kind() == OpKind::Memory {
+            self.lane_wise(i, self.of((Code::VEX_Vmovups_ymm_ymmm256, Code::EVEX_Vmovups_zmm_k1z_zmmm512)));
+            from = to;
         }
-        let halves = i.code() == Code::VEX_Vpavgb_xmm_xmm_xmmm128;
-        let (to, from) = (self.wide(i.op0_register()), self.wide(i.op1_register()));
         let (code, order) = match self.width {
             Width::Bits256 if halves => return Err(Refused("a step across 64 bytes".into())),
             Width::Bits256 => (Code::VEX_Vperm2f128_ymm_ymm_ymmm256_imm8, 1),

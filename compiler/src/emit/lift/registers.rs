@@ -14,8 +14,8 @@ const MORE: Range<u32> = 16..32;
 /// The same function with more registers and fewer moves.
 pub(super) fn more(mut code: Vec<Instruction>, targets: &HashSet<u64>) -> Vec<Instruction> {
     promote_slots(&mut code);
+    forward_copies(&mut code, targets);
     let blocks = blocks(&code, targets);
-    blocks.iter().for_each(|block| forward_copies(&mut code[block.clone()]));
     let live = live_after(&code, &blocks);
     let mut dead = vec![false; code.len()];
     for (block, live) in blocks.iter().zip(live) {
@@ -103,10 +103,13 @@ fn copy(i: &Instruction) -> Option<(Register, Register)> {
         .then(|| (i.op0_register(), i.op1_register()))
 }
 
-/// Reads what was copied instead of the copy, within a block.
-fn forward_copies(block: &mut [Instruction]) {
+/// Reads what was copied instead of the copy, up to where code is entered from elsewhere.
+fn forward_copies(code: &mut [Instruction], targets: &HashSet<u64>) {
     let mut copy_of: [Option<Register>; 32] = [None; 32];
-    for i in block {
+    for i in code {
+        if targets.contains(&i.ip()) {
+            copy_of = [None; 32];
+        }
         for k in 1..i.op_count() {
             if i.op_kind(k) == OpKind::Register && i.op_register(k).is_zmm() {
                 let from = copy_of[i.op_register(k).number()];
