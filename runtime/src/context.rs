@@ -1,5 +1,6 @@
 //! What one running call needs besides its arguments: arena, scratch, argument blocks.
 
+use crate::blocks::MARGIN;
 use crate::cache;
 use crate::error::RuntimeError;
 use crate::tensor::Tensor;
@@ -75,11 +76,6 @@ static LANES: LaneTable = LaneTable([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 1
 
 /// Longest argument block of a kernel with partial results, which is copied per chunk.
 pub(crate) const MAX_BLOCK: usize = 256;
-
-/// Bytes of the arena before the first buffer. Allocators place large tensors about a cache line
-/// behind the start of a page; where results lie a line behind what is read, modulo pages,
-/// loads wait for stores that only seem to overlap.
-const MARGIN: usize = 64;
 
 impl Context {
     /// Makes memory for a batch size; does nothing when it is that of the last call.

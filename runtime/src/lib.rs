@@ -4,6 +4,7 @@
 //! tensor bytes ([`tensor`]), matrix products, and calls of kernels ([`executable`]). It never
 //! sees the compiler: a [`Program`](evenkeel_ir::Program) is all that it is given.
 
+mod blocks;
 pub mod cache;
 pub mod ceilings;
 pub mod code;

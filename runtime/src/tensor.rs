@@ -1,14 +1,10 @@
 //! Tensors: dense values in host memory, 64-byte aligned.
 
+use crate::blocks::Blocks;
 use crate::error::RuntimeError;
 use evenkeel_ir::{DType, Data, Half, Literal, Shape, TensorType};
 use std::fmt;
 use std::ops::Range;
-
-/// Storage unit that carries the alignment.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Block([u8; 64]);
 
 /// A Rust type that is an element type.
 pub trait Element: Copy + sealed::Sealed + 'static {
@@ -46,7 +42,7 @@ elements! {
 pub struct Tensor {
     dtype: DType,
     sizes: Vec<usize>,
-    blocks: Vec<Block>,
+    blocks: Blocks,
 }
 
 impl Clone for Tensor {
@@ -62,9 +58,7 @@ impl Tensor {
     /// When there is no memory for them, as `vec!` does.
     pub fn zeros(dtype: DType, sizes: &[usize]) -> Tensor {
         let bytes = elements(sizes).saturating_mul(dtype.size());
-        // at least one block, so that the address of an empty tensor is readable
-        let blocks = vec![Block([0; 64]); bytes.div_ceil(64).max(1)];
-        Tensor { dtype, sizes: sizes.to_vec(), blocks }
+        Tensor { dtype, sizes: sizes.to_vec(), blocks: Blocks::zeros(Blocks::for_bytes(bytes)) }
     }
 
     /// The given elements in row-major order.
@@ -364,11 +358,7 @@ impl Tensor {
         self.dtype = dtype;
         self.sizes.clear();
         self.sizes.extend(sizes);
-        let blocks = (self.len() * dtype.size()).div_ceil(64).max(1);
-        if self.blocks.len() < blocks || dtype == DType::Bool {
-            self.blocks.clear();
-        }
-        self.blocks.resize(blocks, Block([0; 64]));
+        self.blocks.resize(Blocks::for_bytes(self.len() * dtype.size()), dtype == DType::Bool);
     }
 }
 
