@@ -91,7 +91,8 @@ pub struct Chunking {
 
 /// No kernel is cut into more chunks than this.
 pub const MAX_CHUNKS: u64 = 64;
-const CHUNK_ELEMENTS: u64 = 8192;
+/// Elements that are worth handing to a thread.
+pub const CHUNK_ELEMENTS: u64 = 8192;
 
 impl Chunking {
     /// Rows per chunk and number of chunks for a batch size.

@@ -5,7 +5,7 @@ use crate::cache;
 use crate::error::RuntimeError;
 use crate::tensor::Tensor;
 use evenkeel_ir::DType;
-use evenkeel_ir::program::{BufferId, Launch, Packing, Program, Step, Storage};
+use evenkeel_ir::program::{BufferId, CHUNK_ELEMENTS, Launch, Packing, Program, Step, Storage};
 use memmap2::MmapMut;
 
 /// Memory of one running call.
@@ -126,9 +126,6 @@ fn pages(bytes: usize) -> Result<MmapMut, RuntimeError> {
     Ok(pages)
 }
 
-/// Elements that are worth claiming.
-const PIECE_ELEMENTS: u64 = 8192;
-
 /// The kernels of a step, and how their chunks are shared out.
 fn work(program: &Program, step: &Step, batch: u64) -> Work {
     let mut work = Work::default();
@@ -141,7 +138,7 @@ fn work(program: &Program, step: &Step, batch: u64) -> Work {
         for _ in 0..chunks {
             chunk += 1;
             elements += size.min(rows).saturating_mul(launch.chunking.row_elements.at(batch));
-            if elements >= PIECE_ELEMENTS {
+            if elements >= CHUNK_ELEMENTS {
                 work.pieces.push(chunk);
                 elements = 0;
             }
