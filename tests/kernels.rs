@@ -176,17 +176,17 @@ fn scheduled(text: &str) -> String {
 #[test]
 fn sums_of_long_rows_follow_maxima_in_one_loop() {
     let spelled = "x = input f32[N,32000]\nm = max @1 x\nreturn sum @1 (exp (sub x m))";
-    insta::assert_snapshot!(scheduled(spelled), @"lanes along axis 1, vectors of 64 bytes, 4 per step of a reduction, 1 of other loops, phases 0 and 1 together by 16 vectors");
-    insta::assert_snapshot!(scheduled("x = input f32[N,100]\nreturn logsumexp @1 x"), @"lanes along axis 1, vectors of 64 bytes, 4 per step of a reduction, 1 of other loops");
+    insta::assert_snapshot!(scheduled(spelled), @"lanes along axis 1, vectors of 64 bytes, 4 and 1 per step, phases 0 and 1 together by 16 vectors");
+    insta::assert_snapshot!(scheduled("x = input f32[N,100]\nreturn logsumexp @1 x"), @"lanes along axis 1, vectors of 64 bytes, 4 and 1 per step");
     // not a function of the maximum and what it is the maximum of
     let other = "x = input f32[N,32000]\nm = max @1 (neg x)\nreturn sum @1 (exp (sub x m))";
-    insta::assert_snapshot!(scheduled(other), @"lanes along axis 1, vectors of 64 bytes, 4 per step of a reduction, 1 of other loops");
+    insta::assert_snapshot!(scheduled(other), @"lanes along axis 1, vectors of 64 bytes, 4 and 1 per step");
     let weighted = "x = input f32[N,32000]\nm = max @1 x\nreturn sum @1 (mul x (exp (sub x m)))";
-    insta::assert_snapshot!(scheduled(weighted), @"lanes along axis 1, vectors of 64 bytes, 4 per step of a reduction, 1 of other loops");
+    insta::assert_snapshot!(scheduled(weighted), @"lanes along axis 1, vectors of 64 bytes, 4 and 1 per step");
     // a sum of the same phase that follows nothing
     let mixed =
         "x = input f32[N,32000]\nm = max @1 x\ny = sub x m\nreturn e=sum @1 (exp y), s=sum @1 (square y)";
-    insta::assert_snapshot!(scheduled(mixed), @"lanes along axis 1, vectors of 64 bytes, 4 per step of a reduction, 1 of other loops");
+    insta::assert_snapshot!(scheduled(mixed), @"lanes along axis 1, vectors of 64 bytes, 4 and 1 per step");
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod generate;
 mod kernels;
 mod layers;
 mod long_rows;
+mod mixed_rows;
 mod oracle;
 mod outside;
 mod parameters;

@@ -236,16 +236,16 @@ fn layer_norm_is_one_kernel_forward_and_one_backward() {
         |graph: &Graph| compile(graph, &host_target(1), &Options::default()).unwrap().report.to_string();
     insta::assert_snapshot!(report(&forward), @r"
     steps: 1 kernels, 0 products, 0 combine steps, 0 copies or fills
-    bytes of kernels: 2048 N + 2048, op by op 23748 N + 2048
-      g0_add: rows [N] of [256], phases 3, reads 3, writes 1, bytes 2048 N + 2048, fuses 30 ops
+    bytes of kernels: 2048 N + 2048, op by op 33046 N + 2048
+      g0_add: rows [N] of [256], phases 3, reads 3, writes 1, bytes 2048 N + 2048, fuses 45 ops
     cost, named ops and gradients, op by op: bytes 2048 N + 2048, flops 2048 N, transcendentals 0, phases 1, launches 1
     cost, program: bytes 2048 N + 2048, flops 2048 N, transcendentals 0, phases 3, launches 1
     ");
     insta::assert_snapshot!(report(&both), @r"
     steps: 1 kernels, 0 products, 1 combine steps, 0 copies or fills
-    bytes of kernels: 4096 N + 133120, op by op 47328 N + 5120
+    bytes of kernels: 4096 N + 133120, op by op 56626 N + 5120
     arena: 131072 bytes for a batch of 1024
-      g0_add_mul_sum: rows [N] of [256], phases 4, reads 4, writes 4, bytes 4096 N + 133120, fuses 43 ops
+      g0_add_mul_sum: rows [N] of [256], phases 4, reads 4, writes 4, bytes 4096 N + 133120, fuses 58 ops
     cost, named ops and gradients, op by op: bytes 26656 N + 9216, flops 7425 N, transcendentals 0, phases 17, launches 17
     cost, program: bytes 4096 N + 266240, flops 7425 N, transcendentals 0, phases 5, launches 2
     ");

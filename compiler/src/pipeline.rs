@@ -295,7 +295,7 @@ fn describe(planned: &Planned, emitted: &Emitted) -> KernelReport {
     KernelReport {
         name: kernel.name.clone(),
         space: format!("rows [{}] of [{}]", sizes(parallel), sizes(reduced)),
-        phases: kernel.phases(),
+        phases: kernel.sweeps(),
         reads: role(|r| matches!(r, Role::Input | Role::InOut)),
         writes: role(|r| r != Role::Input),
         bytes: Amount::default(),

@@ -43,10 +43,8 @@ pub struct Schedule {
     pub lane_axis: Option<usize>,
     /// Bytes of a vector.
     pub vector_bytes: u32,
-    /// Vectors per iteration of a loop that reduces.
-    pub reduce_unroll: usize,
-    /// Vectors per iteration of a loop that only stores.
-    pub map_unroll: usize,
+    /// Vectors per iteration of the loop of each phase.
+    pub unroll: Vec<usize>,
     /// Vectors of neighbouring rows that walk their rows together, where lanes are rows: they
     /// use whole cache lines of what they read.
     pub row_block: usize,
@@ -70,13 +68,13 @@ pub struct Online {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Schedule { lane_axis, vector_bytes, reduce_unroll, map_unroll, row_block, online, kept, tiles } =
-            self;
+        let Schedule { lane_axis, vector_bytes, unroll, row_block, online, kept, tiles } = self;
         match lane_axis {
             Some(axis) => write!(f, "lanes along axis {axis}, vectors of {vector_bytes} bytes")?,
             None => write!(f, "one element at a time")?,
         }
-        write!(f, ", {reduce_unroll} per step of a reduction, {map_unroll} of other loops")?;
+        let steps: Vec<String> = unroll.iter().map(usize::to_string).collect();
+        write!(f, ", {} per step", steps.join(" and "))?;
         if *row_block > 1 {
             write!(f, ", {row_block} vectors of rows together")?;
         }
@@ -102,7 +100,8 @@ pub fn schedule(kernel: &Kernel, widest: u32) -> Schedule {
     let online = if reduced && tiles.is_none() { online(kernel, &levels) } else { None };
     let kept = if reduced { kept(kernel, &levels, online) } else { Vec::new() };
     let row_block = row_block(kernel, lane_axis, vector_bytes);
-    Schedule { lane_axis, vector_bytes, reduce_unroll: 4, map_unroll: 1, row_block, online, kept, tiles }
+    let unroll = unroll(kernel, &levels, vector_bytes);
+    Schedule { lane_axis, vector_bytes, unroll, row_block, online, kept, tiles }
 }
 
 /// The first phase that can share its loop with the next one, in rows that are long enough.
@@ -122,6 +121,28 @@ fn next_follows(kernel: &Kernel, levels: &Levels, phase: u32) -> bool {
     next.peek().is_some()
         && next.all(|r| r.follows.is_some_and(follows))
         && !stores.map(|store| phase_of(store.value)).any(|of| of == phase || of == phase + 1)
+}
+
+/// Vectors per iteration of each phase: enough independent totals to hide how long an addition takes,
+/// and to keep each one short.
+fn unroll(kernel: &Kernel, levels: &Levels, vector_bytes: u32) -> Vec<usize> {
+    let least = (CACHE_LINE / vector_bytes) as usize;
+    let phases = kernel.phases() as usize;
+    let used = used_in(kernel, levels, phases);
+    let varies = |&i: &usize| levels.dep[i] & kernel.reduced_mask() != 0;
+    let steps = |phase: usize| {
+        let ours = (0..kernel.code.len()).filter(varies).filter(|&i| used[i] & 1 << phase != 0);
+        let ours = ours.filter(|&i| !matches!(kernel.code.inst(Reg(i as u32)), Inst::Const(_))).count();
+        let summed =
+            kernel.busy_reductions(levels).any(|r| levels.phase[r.input.0 as usize] as usize == phase);
+        match ours {
+            _ if !summed => 1,
+            0..=3 => 4,
+            4..=8 => least.max(2),
+            _ => least,
+        }
+    };
+    (0..phases).map(steps).collect()
 }
 
 /// The widest vectors that the lane axis fills at least once.
@@ -262,10 +283,11 @@ fn last_in_common(kernel: &Kernel, used: &[u64], reg: Reg) -> bool {
     root || kernel.code.insts().iter().enumerate().any(reader)
 }
 
-/// For every register, the phases (as bits) whose loops evaluate it.
+/// For every register, the phases (as bits) whose loops evaluate it, but for loops that most rows skip.
 fn used_in(kernel: &Kernel, levels: &Levels, phases: usize) -> Vec<u64> {
     let mut used = vec![0u64; kernel.code.len()];
-    let roots = kernel.reductions.iter().map(|r| r.input).chain(kernel.stores.iter().map(|s| s.value));
+    let summed = kernel.busy_reductions(levels).map(|r| r.input);
+    let roots = summed.chain(kernel.stores.iter().map(|s| s.value));
     for root in roots {
         used[root.0 as usize] |= 1 << (levels.phase[root.0 as usize] as usize).min(phases);
     }

@@ -31,6 +31,11 @@ impl Combine {
         Combine { ty, identity, code, result }
     }
 
+    /// The least of two numbers.
+    pub fn least(ty: ScalarType) -> Combine {
+        Combine::of(Reduce::Min, ty)
+    }
+
     /// Is combining a floating-point addition? Then a product can be added with one rounding.
     pub fn is_addition(&self) -> bool {
         matches!(self.code.inst(self.result), Inst::Add(..))

@@ -269,6 +269,33 @@ impl Kernel {
         stores.chain(reductions).max().unwrap_or(1)
     }
 
+    /// The mask under which a reduction is idle: it then takes its neutral element from all of
+    /// the row. The mask is one of the row; code may skip the loop where it holds.
+    pub fn idle(&self, levels: &Levels, reduction: usize) -> Option<Reg> {
+        let Inst::Select(mask, neutral, _) = self.code.inst(self.reductions[reduction].input) else {
+            return None;
+        };
+        let same = self.code.inst(neutral) == Inst::Const(self.reduction_combine(reduction).identity);
+        (same && levels.dep[mask.0 as usize] & self.reduced_mask() == 0).then_some(mask)
+    }
+
+    /// The reductions that are idle in no row, as far as can be told.
+    pub fn busy_reductions(&self, levels: &Levels) -> impl Iterator<Item = &Reduction> {
+        (0..self.reductions.len()).filter(|&r| self.idle(levels, r).is_none()).map(|r| &self.reductions[r])
+    }
+
+    /// Number of passes over the reduced axes that every row makes, at least one.
+    pub fn sweeps(&self) -> u32 {
+        let levels = self.levels();
+        let phase = |reg: Reg| levels.phase[reg.0 as usize];
+        let stores = self.stores.iter().filter(|store| self.along_row(&levels, store));
+        let mut sweeps: Vec<u32> = stores.map(|store| phase(store.value)).collect();
+        sweeps.extend(self.busy_reductions(&levels).map(|r| phase(r.input)));
+        sweeps.sort_unstable();
+        sweeps.dedup();
+        sweeps.len().max(1) as u32
+    }
+
     /// Checks the invariant; the text says what is broken.
     ///
     /// # Errors

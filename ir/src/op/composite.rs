@@ -10,6 +10,7 @@ use crate::graph::{GraphBuilder, Value};
 mod moments;
 mod root;
 mod softmax;
+mod statistics;
 
 /// Attributes that a composite reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

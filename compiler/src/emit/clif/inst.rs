@@ -220,7 +220,8 @@ impl Frame<'_, '_> {
         }
         let moves = self.schedule.lane_axis.is_some_and(|axis| access.strides[axis] != Stride::ZERO);
         let wide = width == Width::Vector && moves;
-        let pure = self.is_pure(access.arg) && !self.loads_tile(source);
+        // vectors are loaded where they stand, before the stores of their element
+        let pure = self.is_pure(access.arg) && !self.loads_tile(source) && !wide;
         let value = self.read(address, dtype, wide, pure);
         let value = match indirect {
             Some((valid, _)) => self.or_missing(valid, value, dtype),

@@ -27,14 +27,9 @@ impl Frame<'_, '_> {
             && lane.is_some_and(|axis| store.access.strides[axis] == Stride::ZERO)
     }
 
-    /// Vectors per iteration along the row.
-    pub(super) fn unroll(&self, work: &PhaseWork) -> usize {
-        if work.reductions.is_empty() { self.schedule.map_unroll } else { self.schedule.reduce_unroll }
-    }
-
     /// Unrolled vectors, single vectors, and the elements that are left.
     pub(super) fn lane_loop(&mut self, axis: usize, work: &PhaseWork, carried: Vec<Value>) -> Vec<Value> {
-        let (unroll, count) = (self.unroll(work), work.reductions.len());
+        let (unroll, count) = (work.unroll, work.reductions.len());
         let known = self.kernel.space[axis].known().filter(|_| self.stretch.is_none()).map(|n| n as i64);
         let (start, end) = self.stretch.unwrap_or((self.int(work.taken), self.extent(axis)));
         let row = LaneRow { axis, work, start, end, known, copies: count * unroll };
@@ -69,7 +64,7 @@ impl Frame<'_, '_> {
             return work.totals.clone();
         }
         let vectors = self.neutral_vectors(&work.reductions);
-        vectors.repeat(self.unroll(work))
+        vectors.repeat(work.unroll)
     }
 
     /// Unrolled vectors from one index to another, whose distance may be known.
@@ -80,7 +75,7 @@ impl Frame<'_, '_> {
         work: &PhaseWork,
         wide: &[Value],
     ) -> Vec<Value> {
-        let (lanes, unroll, count) = (self.lanes(), self.unroll(work), work.reductions.len());
+        let (lanes, unroll, count) = (self.lanes(), work.unroll, work.reductions.len());
         let row = LaneRow { axis, work, start, end, known: None, copies: count * unroll };
         self.counted(start, end, lanes * unroll as i64, wide, distance, &mut |frame, i, wide| {
             let mut wide = wide.to_vec();

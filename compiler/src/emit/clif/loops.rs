@@ -3,13 +3,13 @@
 use super::frame::{Block, Frame, Pointer, Width};
 use cranelift::codegen::ir::BlockArg;
 use cranelift::prelude::{InstBuilder, IntCC, MemFlagsData, Value, types};
-use evenkeel_ir::kernel::{Combine, Stride};
+use evenkeel_ir::kernel::{Combine, StoreKind, Stride};
 use evenkeel_ir::scalar::Reg;
 
 type LoopBody<'f, 'a, 'b> = &'f mut dyn FnMut(&mut Frame<'a, 'b>, Value, &[Value]) -> Vec<Value>;
 
 /// What a phase does in its loop over the row.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct PhaseWork {
     /// Reductions whose input belongs to the phase.
     pub(super) reductions: Vec<usize>,
@@ -18,7 +18,9 @@ pub(super) struct PhaseWork {
     /// Accumulations along the row of values whose lanes share a place.
     pub(super) sums: Vec<usize>,
     /// Kept values first computed in the phase.
-    kept: Vec<Reg>,
+    pub(super) kept: Vec<Reg>,
+    /// Vectors per iteration along the row.
+    pub(super) unroll: usize,
     /// Elements of the row that are done before the phase begins; whole steps of its loop.
     pub(super) taken: i64,
     /// Totals of those, lane by lane; empty where there are none.
@@ -159,7 +161,7 @@ impl<'a, 'b> Frame<'a, 'b> {
     }
 
     /// Emits something for every vector of the block; or once, where there is no block.
-    fn each_vector<T>(&mut self, mut emit: impl FnMut(&mut Self, usize) -> T) -> Vec<T> {
+    pub(super) fn each_vector<T>(&mut self, mut emit: impl FnMut(&mut Self, usize) -> T) -> Vec<T> {
         let Some(Block { axis, index, .. }) = self.block.clone() else { return vec![emit(self, 0)] };
         let mut results = Vec::with_capacity(index.len());
         for (copy, &at) in index.iter().enumerate() {
@@ -252,13 +254,9 @@ impl<'a, 'b> Frame<'a, 'b> {
             let work = &works[phase as usize];
             if !work.reductions.is_empty() || !work.stores.is_empty() {
                 let totals = self.row_loop(work);
-                let count = work.reductions.len();
-                self.each_vector(|frame, copy| {
-                    for (&reduction, &total) in work.reductions.iter().zip(&totals[copy * count..]) {
-                        frame.set_reduced(reduction, total);
-                    }
-                });
+                self.set_totals(&work.reductions, &totals);
             }
+            self.rare_loop(phase);
         }
         let last = self.kernel.phases();
         self.each_vector(|frame, _| {
@@ -266,6 +264,15 @@ impl<'a, 'b> Frame<'a, 'b> {
             frame.row_stores();
         });
         self.fixed = saved;
+    }
+
+    /// Records the results of reductions, those of all of them vector by vector.
+    pub(super) fn set_totals(&mut self, reductions: &[usize], totals: &[Value]) {
+        self.each_vector(|frame, copy| {
+            for (&reduction, &total) in reductions.iter().zip(&totals[copy * reductions.len()..]) {
+                frame.set_reduced(reduction, total);
+            }
+        });
     }
 
     /// Emits the registers of a phase that do not vary along the row.
@@ -283,14 +290,18 @@ impl<'a, 'b> Frame<'a, 'b> {
 
     fn work(&self, phase: u32) -> PhaseWork {
         let in_phase = |reg: Reg| self.levels.phase[reg.0 as usize] == phase;
-        let reductions =
-            (0..self.kernel.reductions.len()).filter(|&r| in_phase(self.kernel.reductions[r].input));
-        let (sums, stores) = (0..self.kernel.stores.len())
+        let reductions = (0..self.kernel.reductions.len())
+            .filter(|&r| in_phase(self.kernel.reductions[r].input) && self.idle_mask(r).is_none());
+        let (sums, mut stores): (Vec<usize>, Vec<usize>) = (0..self.kernel.stores.len())
             .filter(|&s| self.along_row(s) && in_phase(self.kernel.stores[s].value))
             .partition(|&s| self.sums_lanes(s));
+        // what is read again comes first: whole results lie at the same place of a page as operands,
+        // and a load waits for an earlier store that looks like it
+        stores.sort_by_key(|&s| self.kernel.stores[s].kind == StoreKind::Write);
         let kept = self.schedule.kept.iter().copied().filter(|&k| in_phase(k));
         let (reductions, kept) = (reductions.collect(), kept.collect());
-        PhaseWork { reductions, stores, sums, kept, taken: 0, totals: Vec::new() }
+        let unroll = self.schedule.unroll[phase as usize];
+        PhaseWork { reductions, stores, sums, kept, unroll, ..PhaseWork::default() }
     }
 
     fn along_row(&self, store: usize) -> bool {
@@ -301,9 +312,8 @@ impl<'a, 'b> Frame<'a, 'b> {
     ///
     /// Where lanes run along a reduced axis, totals of single elements are carried first and
     /// those of vectors after them; they meet when the row ends.
-    fn row_loop(&mut self, work: &PhaseWork) -> Vec<Value> {
-        let one = |frame: &mut Self| work.reductions.iter().map(|&r| frame.neutral(r)).collect::<Vec<_>>();
-        let mut start: Vec<Value> = self.each_vector(|frame, _| one(frame)).into_iter().flatten().collect();
+    pub(super) fn row_loop(&mut self, work: &PhaseWork) -> Vec<Value> {
+        let mut start = self.neutrals(&work.reductions);
         let axes: Vec<usize> = (self.kernel.parallel..self.kernel.space.len()).collect();
         if self.schedule.lane_axis.is_none_or(|axis| axis < self.kernel.parallel) {
             return self.reduced_axes(&axes, work, start);
@@ -320,6 +330,12 @@ impl<'a, 'b> Frame<'a, 'b> {
             totals[place] = self.combine(&how, totals[place], across);
         }
         totals
+    }
+
+    /// Where reductions start, vector by vector.
+    pub(super) fn neutrals(&mut self, reductions: &[usize]) -> Vec<Value> {
+        let start = |frame: &mut Self| reductions.iter().map(|&r| frame.neutral(r)).collect::<Vec<_>>();
+        self.each_vector(|frame, _| start(frame)).concat()
     }
 
     fn reduced_axes(&mut self, axes: &[usize], work: &PhaseWork, totals: Vec<Value>) -> Vec<Value> {

@@ -16,6 +16,7 @@ mod lane_loop;
 mod lanes;
 mod loops;
 mod online;
+mod rare;
 mod squares;
 mod stream;
 mod tiles;

@@ -1,16 +1,13 @@
-//! Decompositions, stable kernel forms and vjps of the moment and normalization family.
-//!
-//! The kernel forms are the corrected two-pass statistics: `m = mean(x)`, `m2 = mean(x - m)`,
-//! `v = mean((x - m)^2) - m2^2`, and x-hat is rebuilt from the pair `(m, m2)`. Rows whose
-//! largest magnitude exceeds 1e12 are scaled by a power of two, so that neither squares nor their
-//! sums overflow; scaling waits until after centering, where it costs one product.
+//! Decompositions, kernel forms and vjps of the moment and normalization family; what kernels compute
+//! of a row is in [`super::statistics`].
 
-use super::root::{inverse_root, root_slope, scaled_inverse_root};
+use super::root::{inverse_root, root_slope};
+use super::statistics::{Statistics, inverse_root_of_squares};
 use super::{Attr, Attrs, Composite, GraphBuilder, Value};
 use crate::op::attrs::EpsKind;
-use crate::op::{Reduce, composite::CompositeDef};
+use crate::op::composite::CompositeDef;
 
-fn count(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Value {
+pub(super) fn count(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Value {
     let ty = b.ty(x);
     let (extent, dtype) = (ty.shape.extent_of(&attrs.axes), ty.dtype);
     b.size(extent, dtype)
@@ -29,7 +26,7 @@ fn node(b: &mut GraphBuilder, op: Composite, inputs: &[Value], attrs: &Attrs) ->
 }
 
 /// `n - correction`
-fn divisor(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Value {
+pub(super) fn divisor(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Value {
     let n = count(b, x, attrs);
     if attrs.correction == 0 {
         return n;
@@ -57,13 +54,6 @@ pub(super) fn mean_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs)
     let zero = b.number(share, 0.0);
     let nothing = b.mul(zero, share);
     b.add(sum, nothing)
-}
-
-/// `sum(x) * (1/n)` of what is too small to overflow; NaN for a mean of nothing.
-fn bounded_mean(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Value {
-    let n = count(b, x, attrs);
-    let (sum, share) = (b.sum(x, attrs.axes), b.recip(n));
-    b.mul(sum, share)
 }
 
 pub(super) fn mean_vjp(
@@ -144,60 +134,9 @@ pub(super) fn fixed_norm(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) 
     b.add(scaled, bias)
 }
 
-/// Statistics of the corrected two-pass scheme.
-struct Statistics {
-    /// The power of two that multiplied what was squared.
-    scale: Value,
-    /// x, centred twice.
-    centered: Value,
-    /// Variance of `scale * x`.
-    var: Value,
-}
-
-/// The power of two that keeps squares of the row finite: 1 for ordinary rows.
-fn row_scale(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Value {
-    let size = b.abs(x);
-    let top = b.reduce(Reduce::Max, size, attrs.axes);
-    b.range_scale(top)
-}
-
-impl Statistics {
-    fn of(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Statistics {
-        let scale = row_scale(b, x, attrs);
-        let m = mean_kernel(b, &[x], attrs);
-        let c = b.sub(x, m);
-        let cs = b.mul(c, scale);
-        let m2 = bounded_mean(b, cs, attrs);
-        let square = b.mul(cs, cs);
-        let q = bounded_mean(b, square, attrs);
-        let m2_square = b.mul(m2, m2);
-        let v = b.sub(q, m2_square);
-        // what rounding leaves of a constant row is not a variance
-        let (zero, rounding) = (b.number(v, 0.0), b.number(v, 2.4e-7));
-        let least = b.mul(q, rounding);
-        let constant = b.lt(v, least);
-        let v = b.select(constant, zero, v);
-        let offset = b.div(m2, scale);
-        let centered = b.sub(c, offset);
-        Statistics { scale, centered, var: corrected(b, x, v, attrs) }
-    }
-}
-
-/// `v * n / (n - correction)`
-fn corrected(b: &mut GraphBuilder, x: Value, v: Value, attrs: &Attrs) -> Value {
-    if attrs.correction == 0 {
-        return v;
-    }
-    let n = count(b, x, attrs);
-    let d = divisor(b, x, attrs);
-    let ratio = b.div(n, d);
-    b.mul(v, ratio)
-}
-
 pub(super) fn rstd_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
-    let s = Statistics::of(b, inputs[0], attrs);
-    let r = scaled_inverse_root(b, s.var, s.scale, attrs);
-    b.mul(r, s.scale)
+    let [_, rstd] = Statistics::of(b, inputs[0], attrs).unit(b, attrs);
+    rstd
 }
 
 /// `-xhat * rstd * slope * g / (n - correction)`, where slope is `1 / sqrt` of the variance.
@@ -248,10 +187,8 @@ pub(super) fn standardize(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs)
 }
 
 pub(super) fn standardize_kernel(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {
-    let s = Statistics::of(b, inputs[0], attrs);
-    let r = scaled_inverse_root(b, s.var, s.scale, attrs);
-    let r = b.mul(r, s.scale);
-    b.mul(s.centered, r)
+    let [unit, _] = Statistics::of(b, inputs[0], attrs).unit(b, attrs);
+    unit
 }
 
 /// `rstd * (g - mean(g)) - slope * xhat * sum(g * xhat) / (n - correction)`.
@@ -334,16 +271,6 @@ fn moment2(b: &mut GraphBuilder, x: Value, attrs: &Attrs, mean: bool) -> Value {
     }
     let n = count(b, x, attrs);
     b.div(total, n)
-}
-
-/// The inverse root of the second moment, or of the mean of squares.
-fn inverse_root_of_squares(b: &mut GraphBuilder, x: Value, attrs: &Attrs, mean: bool) -> Value {
-    let scale = row_scale(b, x, attrs);
-    let xs = b.mul(x, scale);
-    let square = b.mul(xs, xs);
-    let q = if mean { bounded_mean(b, square, attrs) } else { b.sum(square, attrs.axes) };
-    let r = scaled_inverse_root(b, q, scale, attrs);
-    b.mul(r, scale)
 }
 
 pub(super) fn rrms(b: &mut GraphBuilder, inputs: &[Value], attrs: &Attrs) -> Value {

@@ -1,0 +1,69 @@
+//! Loops that most rows skip: reductions that are idle there, as [`Kernel::idle`] says.
+//!
+//! [`Kernel::idle`]: evenkeel_ir::kernel::Kernel::idle
+
+use super::frame::{Frame, Width};
+use super::loops::PhaseWork;
+use cranelift::codegen::ir::BlockArg;
+use cranelift::prelude::{FloatCC, InstBuilder, Value};
+use evenkeel_ir::kernel::Combine;
+use evenkeel_ir::scalar::{Constant, Reg, ScalarType};
+
+impl Frame<'_, '_> {
+    /// Where a reduction is idle, if that can be told before its loop.
+    pub(super) fn idle_mask(&self, reduction: usize) -> Option<Reg> {
+        self.kernel.idle(&self.levels, reduction)
+    }
+
+    /// The loop of a phase's reductions that are idle in most rows; behind a branch.
+    pub(super) fn rare_loop(&mut self, phase: u32) {
+        let in_phase = |r: usize| self.levels.phase[self.kernel.reductions[r].input.0 as usize] == phase;
+        let all = (0..self.kernel.reductions.len()).filter(|&r| in_phase(r));
+        let (reductions, masks): (Vec<usize>, Vec<Reg>) =
+            all.filter_map(|r| Some((r, self.idle_mask(r)?))).unzip();
+        if reductions.is_empty() {
+            return;
+        }
+        let idle = self.idle(masks);
+        let neutrals = self.neutrals(&reductions);
+        let (inside, after) = (self.b.create_block(), self.b.create_block());
+        let totals: Vec<Value> = neutrals
+            .iter()
+            .map(|&value| self.b.append_block_param(after, self.b.func.dfg.value_type(value)))
+            .collect();
+        let args = |values: &[Value]| values.iter().copied().map(BlockArg::from).collect::<Vec<_>>();
+        self.b.ins().brif(idle, after, &args(&neutrals), inside, &[]);
+        self.b.switch_to_block(inside);
+        self.b.seal_block(inside);
+        let found =
+            self.row_loop(&PhaseWork { reductions: reductions.clone(), unroll: 1, ..PhaseWork::default() });
+        self.b.ins().jump(after, &args(&found));
+        self.b.switch_to_block(after);
+        self.b.seal_block(after);
+        self.set_totals(&reductions, &totals);
+    }
+
+    /// Do all masks hold, in all lanes of all vectors?
+    fn idle(&mut self, mut masks: Vec<Reg>) -> Value {
+        masks.dedup();
+        let values = self.each_vector(|frame, _| {
+            masks.iter().map(|&mask| frame.register(mask, Width::Scalar)).collect::<Vec<_>>()
+        });
+        let values = values.concat();
+        if !self.b.func.dfg.value_type(values[0]).is_vector() {
+            return values.into_iter().reduce(|a, b| self.b.ins().band(a, b)).expect("a mask");
+        }
+        let least = Combine::least(ScalarType::F32);
+        let numbers = values.into_iter().map(|mask| self.one_where(mask)).collect();
+        let vector = self.tree(&least, numbers);
+        let lowest = self.across_lanes(&least, vector);
+        let zero = self.constant(Constant::F32(0));
+        self.b.ins().fcmp(FloatCC::NotEqual, lowest, zero)
+    }
+
+    fn one_where(&mut self, mask: Value) -> Value {
+        let [one, zero] =
+            [1f32, 0.0].map(|number| self.lanes_of(Constant::F32(number.to_bits()), Width::Vector));
+        self.choose(mask, one, zero)
+    }
+}
