@@ -173,6 +173,27 @@ fn scheduled(text: &str) -> String {
     schedules.collect::<Vec<_>>().join("\n")
 }
 
+/// Divisions of the kernels of a graph, by phase.
+fn divisions(text: &str) -> String {
+    let listing = listing(text, false);
+    let lines = listing.lines().filter(|line| line.contains("= div")).map(str::trim);
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_row_is_divided_by_its_root_once() {
+    let root = "x = input f32[N,64]\ny = input f32[N,64]\nreturn div y (sqrt (sum @1 x))";
+    insta::assert_snapshot!(divisions(root), @"phase 1: %5 = div %4, %3");
+    let raised = "x = input f32[N,64]\ny = input f32[N,64]\nreturn div y (add (sqrt (sum @1 x)) 1e-6)";
+    insta::assert_snapshot!(divisions(raised), @"phase 1: %6 = div %5, %4");
+    // the inverse of a sum may overflow where the quotient does not
+    let sum = "x = input f32[N,64]\nreturn div x (sum @1 x)";
+    insta::assert_snapshot!(divisions(sum), @"phase 1: %2 = div %0, %1");
+    // so may the inverse of a number of the row, but a quotient is never worse than a product with it
+    let inverse = "x = input f32[N,64]\nd = input f32[N,64]\nreturn mul x (recip d)";
+    insta::assert_snapshot!(divisions(inverse), @"phase 0: %3 = div %0, %1");
+}
+
 #[test]
 fn sums_of_long_rows_follow_maxima_in_one_loop() {
     let spelled = "x = input f32[N,32000]\nm = max @1 x\nreturn sum @1 (exp (sub x m))";

@@ -24,7 +24,7 @@ impl Absorbed {
     }
 }
 
-pub(super) fn contract(mut kernel: Kernel) -> Kernel {
+pub(super) fn contract(kernel: Kernel) -> Kernel {
     let uses = uses(&kernel);
     let code = &kernel.code;
     let single = |reg: Reg| matches!(code.inst(reg), Inst::Mul(..)) && uses[reg.0 as usize] == 1;
@@ -42,6 +42,11 @@ pub(super) fn contract(mut kernel: Kernel) -> Kernel {
     let mut gone = vec![false; code.len()];
     absorbed.iter().flatten().for_each(|a| gone[a.product().0 as usize] = true);
     let (code, map) = rebuild(code, &absorbed, &gone);
+    with_code(kernel, code, &map)
+}
+
+/// A kernel with other code, and where each register of its own code went.
+pub(super) fn with_code(mut kernel: Kernel, code: ScalarFn, map: &[Reg]) -> Kernel {
     kernel.code = code;
     let moved = |reg: Reg| map[reg.0 as usize];
     kernel.reductions.iter_mut().for_each(|r| r.input = moved(r.input));
@@ -58,7 +63,7 @@ pub(super) fn contract(mut kernel: Kernel) -> Kernel {
 }
 
 /// How often each register is read.
-fn uses(kernel: &Kernel) -> Vec<u32> {
+pub(super) fn uses(kernel: &Kernel) -> Vec<u32> {
     let mut uses = vec![0; kernel.code.len()];
     let operands = kernel.code.insts().iter().flat_map(Inst::operands);
     let effects = kernel.reductions.iter().map(|r| r.input).chain(kernel.stores.iter().map(|s| s.value));

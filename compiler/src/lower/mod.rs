@@ -8,6 +8,7 @@
 mod arrange;
 mod coalesce;
 mod contract;
+mod divide;
 mod emit;
 mod pick;
 pub mod product;
@@ -221,7 +222,7 @@ impl Body<'_> {
             reductions: self.reductions,
             stores: self.stores,
         };
-        let kernel = contract::contract(arrange::arrange(coalesce::coalesce(kernel)));
+        let kernel = contract::contract(divide::divide(arrange::arrange(coalesce::coalesce(kernel))));
         debug_assert_eq!(kernel.verify(), Ok(()), "{kernel}");
         Lowered { kernel, slots: self.slots, combines, zeroed: Vec::new(), single: false }
     }

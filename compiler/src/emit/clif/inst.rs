@@ -53,11 +53,25 @@ impl Frame<'_, '_> {
             return self.source(index as usize, ty, width);
         }
         let mut operands: SmallVec<[Value; 3]> = SmallVec::new();
+        let fused = matches!(inst, Inst::Fma(..)) && self.fma;
         for operand in inst.operands() {
-            operands.push(self.register(operand, width));
+            let value = if fused { self.addend(operand, width) } else { self.register(operand, width) };
+            operands.push(value);
         }
         let from = inst.operands().first().map(|&r| self.kernel.code.ty(r));
         self.compute(inst, &operands, from, ty, width)
+    }
+
+    /// An operand of a multiply-add, which changes signs at no cost where Cranelift sees that.
+    fn addend(&mut self, reg: Reg, width: Width) -> Value {
+        let known = self.fixed[reg.0 as usize].or(self.element[reg.0 as usize]).is_some();
+        match self.kernel.code.inst(reg) {
+            Inst::Neg(of) if !known => {
+                let value = self.register(of, width);
+                self.b.ins().fneg(value)
+            }
+            _ => self.register(reg, width),
+        }
     }
 
     /// Emits one instruction on values of one width. `from` is the type of its first operand.

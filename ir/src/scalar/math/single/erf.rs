@@ -1,34 +1,47 @@
 //! The error function and the normal distribution in f32.
 
-use super::exp::{NEGATIVE, exp2_factors, one_minus_exp2};
+use super::exp::{NEGATIVE, exp2_factors};
 use super::{float, polynomial};
 use crate::scalar::math::copy_sign;
 use crate::scalar::{Compare, Reg, ScalarFn};
 use std::f64::consts::LOG2_E;
 
-// log2(erfc(a)) / a for 0 <= a <= 4
-const LOG2_ERFC: [f64; 9] = [
-    1.25710303109e-05,
-    -0.000163506250829,
-    0.00089353491785,
-    -0.00237427023239,
-    0.00020536838565,
-    0.0276435948908,
-    -0.148279502988,
-    -0.918447434902,
-    -1.62790703773,
+/// Where `erf` passes from one polynomial to the other.
+const NEAR: f64 = 1.1;
+// erf(a) / a in a^2 for 0 <= a < 1.1; erfc(a)^(1/8) in a for 1.1 <= a <= 3.92
+const COEFFICIENTS: [[f64; 2]; 7] = [
+    [7.18803647596e-05, 0.000159895157515],
+    [-0.000780580609923, -0.00257774877882],
+    [0.005164865035, 0.0133991572887],
+    [-0.0268414430384, -0.0124558576248],
+    [0.112832917769, -0.0600631576958],
+    [-0.376126005205, -0.145957953423],
+    [1.12837916221, 1.00107611564],
 ];
 // Phi(-a) e^(a^2/2) for 0 <= a <= 6: above, below
 const TAIL_ABOVE: [f64; 4] = [0.0135668898001, 0.104208916426, 0.334127575159, 0.5];
 const TAIL_BELOW: [f64; 5] = [0.0340279005468, 0.260656058788, 0.87825512886, 1.46613717079, 1.0];
 const FRAC_1_SQRT_2PI: f64 = 0.398_942_280_401_432_7;
 
-/// `1 - 2^(log2 erfc|x|)`, and the sign of x.
+/// `a p(a^2)` near 0, else `1 - q(a)^8`, and the sign of x; one evaluation of a polynomial, whose
+/// argument and coefficients are chosen. From 3.92 on it is 1.
 pub(crate) fn erf(k: &mut ScalarFn, x: Reg) -> Reg {
-    let (size, far) = (k.abs(x), float(k, 4.0));
+    let (size, far, limit) = (k.abs(x), float(k, 3.92), float(k, NEAR));
     let size = k.min(far, size);
-    let slope = polynomial(k, &LOG2_ERFC, size);
-    let y = one_minus_exp2(k, size, slope);
+    let near = k.compare(Compare::Lt, size, limit);
+    let square = k.mul(size, size);
+    let argument = k.select(near, square, size);
+    let coefficients = COEFFICIENTS.map(|pair| {
+        let [below, above] = pair.map(|number| float(k, number));
+        k.select(near, below, above)
+    });
+    let first = coefficients[0];
+    let sum = coefficients[1..].iter().fold(first, |sum, &next| k.fma(sum, argument, next));
+    let below = k.mul(size, sum);
+    let rest = (0..3).fold(sum, |power, _| k.mul(power, power));
+    let one = float(k, 1.0);
+    let above = k.sub(one, rest);
+    let y = k.select(near, below, above);
     copy_sign(k, y, x)
 }
 

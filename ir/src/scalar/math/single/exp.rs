@@ -14,9 +14,6 @@ const LN2: [f64; 2] = [0.693359375, -2.12194440054690583e-4];
 // 2^f for |f| <= 1/2
 const EXP2: [f64; 6] =
     [0.00132241321262, 0.00967188924551, 0.0555089749396, 0.240222349763, 0.693146824837, 1.0];
-// (2^f - 1) / f for |f| <= 1/2
-const EXP2M1: [f64; 6] =
-    [0.000153845772729, 0.00133874209132, 0.00961830560118, 0.0555036738515, 0.240226492286, 0.693147182465];
 
 // (e^(-2r) - 1) / r for |r| <= ln(2)/4
 const TANH: [f64; 6] =
@@ -94,20 +91,13 @@ pub(super) fn exp2_factors(k: &mut ScalarFn, x: Reg, slope: Reg, bias: i32) -> [
 }
 
 /// `1 - 2^n (1 + r Q(r))`, accurate near 0, for an integer of bias [`NEGATIVE`].
-fn one_minus(k: &mut ScalarFn, n: &Integer, rest: Reg, coefficients: &[f64]) -> Reg {
+fn one_minus(k: &mut ScalarFn, n: &Integer, rest: Reg) -> Reg {
     let scale = power_of_two(k, n.biased);
-    let q = polynomial(k, coefficients, rest);
+    let q = polynomial(k, &TANH, rest);
     let p = k.mul(rest, q);
     let one = float(k, 1.0);
     let offset = k.add(scale, one);
     k.fma(p, scale, offset)
-}
-
-/// `1 - 2^(x slope)`, accurate near 0, for products between -127.4 and 0.
-pub(super) fn one_minus_exp2(k: &mut ScalarFn, x: Reg, slope: Reg) -> Reg {
-    let n = nearest_integer(k, x, slope, NEGATIVE);
-    let fraction = k.fma(x, slope, n.negated);
-    one_minus(k, &n, fraction, &EXP2M1)
 }
 
 /// `t / (2 - t)` with `t = 1 - e^(-2|x|)`, and the sign of x.
@@ -117,7 +107,7 @@ pub(crate) fn tanh(k: &mut ScalarFn, x: Reg) -> Reg {
     let (slope, half_ln2) = (float(k, -2.0 * LOG2_E), float(k, -0.5 * LN_2));
     let n = nearest_integer(k, size, slope, NEGATIVE);
     let rest = k.fma(n.negated, half_ln2, size);
-    let t = one_minus(k, &n, rest, &TANH);
+    let t = one_minus(k, &n, rest);
     let d = k.sub(two, t);
     let y = k.div(t, d);
     copy_sign(k, y, x)
