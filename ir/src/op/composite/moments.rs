@@ -332,7 +332,8 @@ fn rms_cotangent(b: &mut GraphBuilder, x: Value, attrs: &Attrs, g: Value) -> Val
     let u = node(b, Composite::RmsUnit, &[x], attrs);
     let r = node(b, Composite::Rrms, &[x], attrs);
     let gu = b.mul(g, u);
-    let m = node(b, Composite::Mean, &[gu], attrs);
+    let (total, n) = (b.sum(gu, attrs.axes), count(b, x, attrs));
+    let m = b.div(total, n);
     let t = b.mul(u, m);
     joined(b, r, g, t, attrs, |b| moment2(b, x, attrs, true))
 }
