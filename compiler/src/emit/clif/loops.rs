@@ -21,6 +21,8 @@ pub(super) struct PhaseWork {
     pub(super) kept: Vec<Reg>,
     /// Vectors per iteration along the row.
     pub(super) unroll: usize,
+    /// Is it known that the reductions are idle in no row that comes here?
+    pub(super) busy: bool,
     /// Elements of the row that are done before the phase begins; whole steps of its loop.
     pub(super) taken: i64,
     /// Totals of those, lane by lane; empty where there are none.
@@ -372,7 +374,7 @@ impl<'a, 'b> Frame<'a, 'b> {
         let reductions = work
             .reductions
             .iter()
-            .map(|&r| (self.kernel.reduction_combine(r), self.kernel.reductions[r].input));
+            .map(|&r| (self.kernel.reduction_combine(r), self.reduced_register(work, r)));
         let sums = work.sums.iter().map(|&s| (self.accumulation(s), self.kernel.stores[s].value));
         let wanted: Vec<(Combine, Reg)> = reductions.chain(sums).collect();
         for ((how, input), total) in wanted.iter().zip(totals) {

@@ -7,7 +7,10 @@ use super::loops::PhaseWork;
 use cranelift::codegen::ir::BlockArg;
 use cranelift::prelude::{FloatCC, InstBuilder, Value};
 use evenkeel_ir::kernel::Combine;
-use evenkeel_ir::scalar::{Constant, Reg, ScalarType};
+use evenkeel_ir::scalar::{Constant, Inst, Reg, ScalarType};
+
+/// Vectors per iteration.
+const UNROLL: usize = 2;
 
 impl Frame<'_, '_> {
     /// Where a reduction is idle, if that can be told before its loop.
@@ -24,6 +27,8 @@ impl Frame<'_, '_> {
         if reductions.is_empty() {
             return;
         }
+        let rows_are_lanes = self.schedule.lane_axis.is_some_and(|axis| axis < self.kernel.parallel);
+        let busy = !rows_are_lanes && masks.iter().all(|&mask| mask == masks[0]);
         let idle = self.idle(masks);
         let neutrals = self.neutrals(&reductions);
         let (inside, after) = (self.b.create_block(), self.b.create_block());
@@ -35,12 +40,21 @@ impl Frame<'_, '_> {
         self.b.ins().brif(idle, after, &args(&neutrals), inside, &[]);
         self.b.switch_to_block(inside);
         self.b.seal_block(inside);
-        let found =
-            self.row_loop(&PhaseWork { reductions: reductions.clone(), unroll: 1, ..PhaseWork::default() });
+        let work = PhaseWork { reductions: reductions.clone(), unroll: UNROLL, busy, ..PhaseWork::default() };
+        let found = self.row_loop(&work);
         self.b.ins().jump(after, &args(&found));
         self.b.switch_to_block(after);
         self.b.seal_block(after);
         self.set_totals(&reductions, &totals);
+    }
+
+    /// The register that a loop reduces: where no row is idle, what the mask chooses then.
+    pub(super) fn reduced_register(&self, work: &PhaseWork, reduction: usize) -> Reg {
+        let input = self.kernel.reductions[reduction].input;
+        match self.kernel.code.inst(input) {
+            Inst::Select(_, _, value) if work.busy => value,
+            _ => input,
+        }
     }
 
     /// Do all masks hold, in all lanes of all vectors?

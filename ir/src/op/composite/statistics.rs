@@ -27,10 +27,11 @@ struct Plain {
 }
 
 impl Plain {
-    fn of(b: &mut GraphBuilder, x: Value, attrs: &Attrs, fine: Value) -> Plain {
+    /// Rows that are fine, and scales of those without finite sums of squares.
+    fn of(b: &mut GraphBuilder, x: Value, attrs: &Attrs, fine: Value, finite: Value) -> Plain {
         let mut extreme = |op: Reduce, nothing: f64| {
             let nothing = b.number(x, nothing);
-            let others = b.select(fine, nothing, x);
+            let others = b.select(finite, nothing, x);
             b.reduce(op, others, attrs.axes)
         };
         let highest = extreme(Reduce::Max, f64::NEG_INFINITY);
@@ -67,8 +68,10 @@ impl Statistics {
         let c = b.sub(x, mean);
         let square = b.square(c);
         let squares = b.sum(square, attrs.axes);
-        let fine = centers_well(b, mean, squares, share);
-        let plain = Plain::of(b, x, attrs, fine);
+        let finite = is_finite(b, squares);
+        let near = is_near(b, mean, squares, share);
+        let fine = b.and(finite, near);
+        let plain = Plain::of(b, x, attrs, fine, finite);
         let cs = b.mul(c, plain.scale);
         let square = b.square(cs);
         let (sum, others) = (plain.sum_of_others(b, cs, attrs), plain.sum_of_others(b, square, attrs));
@@ -93,14 +96,18 @@ impl Statistics {
     }
 }
 
-/// Is the sum of squares around a mean one to be used, and the mean near enough to 0 for its
-/// rounding not to matter?
-fn centers_well(b: &mut GraphBuilder, mean: Value, squares: Value, share: Value) -> Value {
-    let (most, near) = (b.number(squares, LARGEST_SUM), b.number(squares, FARTHEST_MEAN * FARTHEST_MEAN));
+/// Is a sum of squares one to be used?
+fn is_finite(b: &mut GraphBuilder, squares: Value) -> Value {
+    let most = b.number(squares, LARGEST_SUM);
+    b.lt(squares, most)
+}
+
+/// Is a mean near enough to 0, by the squares around it, for its rounding not to matter?
+fn is_near(b: &mut GraphBuilder, mean: Value, squares: Value, share: Value) -> Value {
+    let far = b.number(squares, FARTHEST_MEAN * FARTHEST_MEAN);
     let (var, square) = (b.mul(squares, share), b.square(mean));
-    let limit = b.mul(var, near);
-    let (finite, near) = (b.lt(squares, most), b.le(square, limit));
-    b.and(finite, near)
+    let limit = b.mul(var, far);
+    b.le(square, limit)
 }
 
 /// `v * n / (n - correction)`
@@ -118,9 +125,8 @@ fn corrected(b: &mut GraphBuilder, x: Value, v: Value, attrs: &Attrs) -> Value {
 pub(super) fn inverse_root_of_squares(b: &mut GraphBuilder, x: Value, attrs: &Attrs, mean: bool) -> Value {
     let square = b.square(x);
     let squares = b.sum(square, attrs.axes);
-    let most = b.number(squares, LARGEST_SUM);
-    let fine = b.lt(squares, most);
-    let plain = Plain::of(b, x, attrs, fine);
+    let fine = is_finite(b, squares);
+    let plain = Plain::of(b, x, attrs, fine, fine);
     let xs = b.mul(x, plain.scale);
     let square = b.square(xs);
     let others = plain.sum_of_others(b, square, attrs);
