@@ -156,3 +156,27 @@ fn variance_and_inverse_deviation_side_by_side() {
     check("x = input f32[SIZES]\nreturn var AXES x", &KINDS[..7], false, 3e-6);
     check("x = input f32[SIZES]\nreturn rstd AXES eps=1e-5 x", KINDS, false, 3e-6);
 }
+
+#[test]
+fn rows_that_all_lanes_share_stand_beside_rows_of_their_own() {
+    let orders = ["add (standardize @0 x) (standardize @0 w)", "add (standardize @0 w) (standardize @0 x)"];
+    for (order, columns) in orders.iter().flat_map(|order| [64, 67].map(|columns| (order, columns))) {
+        let text = format!(
+            "x = input f32[37,{columns}]\nv = input f32[37,1]\nw = broadcast [37,{columns}] v\nreturn {order}"
+        );
+        let graph = parse(&text, "rows.ek").unwrap_or_else(|error| panic!("{error}"));
+        for far in [0.0, 1000.0] {
+            let moved = |x: &Tensor| x.to_f64s().iter().map(|&x| (x + far) as f32).collect::<Vec<_>>();
+            let column = Tensor::from_vec(&[37, 1], moved(&numbers(&[37, 1], 5))).unwrap();
+            let inputs = [numbers(&[37, columns], 3), column];
+            let literals = inputs.clone().map(|tensor| tensor.to_literal());
+            let want = eval(&graph, &literals).unwrap()[0].to_floats();
+            for target in widths() {
+                let got = run_on(&target, &graph, &inputs, &Options::default())[0].to_f64s();
+                for (got, want) in got.iter().zip(&want) {
+                    assert!((got - want).abs() < 1e-5, "{text}\nmoved by {far}: {got} for {want}");
+                }
+            }
+        }
+    }
+}

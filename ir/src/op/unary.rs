@@ -448,7 +448,7 @@ table! {
             ..FLOAT
         },
         /// `1` where `x <= 1e12`, else the power of two that brings `x` into `[1/2, 1)`.
-        /// `x` is the largest magnitude of a row, negative infinity if that is empty.
+        /// `x` is the largest magnitude of a row, negative infinity if that is empty or need not be known.
         /// Kernels use it to prescale rows whose squares would overflow; it takes part in
         /// values that do not depend on it, so its derivative is 0.
         RangeScale range_scale => UnaryDef {

@@ -29,7 +29,7 @@ impl Frame<'_, '_> {
         }
         let rows_are_lanes = self.schedule.lane_axis.is_some_and(|axis| axis < self.kernel.parallel);
         let busy = !rows_are_lanes && masks.iter().all(|&mask| mask == masks[0]);
-        let idle = self.idle(masks);
+        let idle = self.all_idle(masks);
         let neutrals = self.neutrals(&reductions);
         let (inside, after) = (self.b.create_block(), self.b.create_block());
         let totals: Vec<Value> = neutrals
@@ -58,10 +58,12 @@ impl Frame<'_, '_> {
     }
 
     /// Do all masks hold, in all lanes of all vectors?
-    fn idle(&mut self, mut masks: Vec<Reg>) -> Value {
+    fn all_idle(&mut self, mut masks: Vec<Reg>) -> Value {
+        masks.sort_unstable();
         masks.dedup();
+        // rows that all lanes share have one mask for all of them
         let values = self.each_vector(|frame, _| {
-            masks.iter().map(|&mask| frame.register(mask, Width::Scalar)).collect::<Vec<_>>()
+            masks.iter().map(|&mask| frame.register(mask, frame.width)).collect::<Vec<_>>()
         });
         let values = values.concat();
         if !self.b.func.dfg.value_type(values[0]).is_vector() {
