@@ -215,7 +215,7 @@ fn graphs_that_do_not_compile() {
         of(Costs { levels: vec![Bandwidth { holds: 1e9, rate: 0.0 }], ..usual() }),
         of_jit,
     ];
-    let internal = ["Pass", "Emit"];
+    let internal = ["Pass", "Broken", "Emit"];
     insta::assert_snapshot!(messages("compiler/src/error.rs", "CompileError", &internal, &errors));
 }
 

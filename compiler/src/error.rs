@@ -35,6 +35,14 @@ pub enum CompileError {
         /// What the verifier found.
         source: IrError,
     },
+    /// A stage left a broken value that is no graph: a bug of this library.
+    #[error("bug in stage {stage}: {reason}")]
+    Broken {
+        /// The stage.
+        stage: &'static str,
+        /// What its verifier found.
+        reason: String,
+    },
     /// Code generation refused a kernel: a bug of this library.
     #[error(transparent)]
     Emit(#[from] EmitError),

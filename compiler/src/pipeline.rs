@@ -76,6 +76,7 @@ pub fn compile(graph: &Graph, target: &Target, options: &Options) -> Result<Comp
     let expanded = verified("expand", expand(&rewritten.graph))?;
     clock.stage("expand");
     let fusion = fuse(&expanded, options.fuse);
+    sound("fuse", || fusion.verify(&expanded))?;
     clock.stage("fuse");
     let Plan { mut program, kernels } = plan(&expanded, &fusion, &options.updates);
     clock.stage("lower and plan");
@@ -143,6 +144,14 @@ pub(crate) fn verified(pass: &'static str, graph: Graph) -> Result<Graph, Compil
         graph.verify().map_err(|source| CompileError::Pass { pass, source })?;
     }
     Ok(graph)
+}
+
+/// Stages leave what their invariant says; checked where debug assertions are on.
+fn sound(stage: &'static str, verify: impl FnOnce() -> Result<(), String>) -> Result<(), CompileError> {
+    if cfg!(debug_assertions) {
+        verify().map_err(|reason| CompileError::Broken { stage, reason })?;
+    }
+    Ok(())
 }
 
 fn check(graph: &Graph) -> Result<(), CompileError> {

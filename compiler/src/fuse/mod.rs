@@ -5,12 +5,16 @@
 //! the group goes on using, reductions over its other axes are *accumulated* and leave it.
 //! Values that cross groups are stored, unless recomputing them costs less than memory.
 //!
-//! Invariants: every compute node is in one group; groups and barriers form no cycle.
+//! Invariants ([`Fusion::verify`]): every compute node is in one group and fits its space; groups
+//! and barriers form no cycle; what is not stored can be computed again from what is.
 
 mod classify;
 mod grow;
 mod store;
 mod tap;
+#[cfg(test)]
+mod tests;
+mod verify;
 
 pub use classify::{Class, classify};
 pub use tap::taps;

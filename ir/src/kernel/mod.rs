@@ -324,31 +324,27 @@ impl Kernel {
                 Some(_) => {}
             }
         }
-        let levels = self.levels();
-        match (0..self.reductions.len()).find(|&number| !self.may_follow(&levels, number)) {
+        match (0..self.reductions.len()).find(|&number| !self.may_follow(number)) {
             Some(number) => Err(format!("{}: reduction {number} cannot follow a maximum", self.name)),
             None => Ok(()),
         }
     }
 
     /// Is what a sum follows an earlier maximum, and the sum one of a function of nothing but that
-    /// maximum and what it is the maximum of?
-    fn may_follow(&self, levels: &Levels, number: usize) -> bool {
+    /// maximum, what it is the maximum of, and constants?
+    fn may_follow(&self, number: usize) -> bool {
         let Reduction { op, input, follows } = self.reductions[number];
         let Some(followed) = follows else { return true };
         let Some(maximum) = self.reductions[..number].get(followed as usize) else { return false };
         let mut queue = vec![input];
         while let Some(reg) = queue.pop() {
-            let known = match self.code.inst(reg) {
-                _ if reg == maximum.input => continue,
-                Inst::Param { index, .. } => self.sources[index as usize] == Source::Reduced(followed),
-                Inst::Const(_) => true,
-                _ => levels.dep[reg.0 as usize] & self.reduced_mask() != 0,
-            };
-            if !known {
-                return false;
+            match self.code.inst(reg) {
+                _ if reg == maximum.input => {}
+                Inst::Param { index, .. } if self.sources[index as usize] != Source::Reduced(followed) => {
+                    return false;
+                }
+                inst => queue.extend(inst.operands()),
             }
-            queue.extend(self.code.inst(reg).operands());
         }
         op == Reduce::Sum && maximum.op == Reduce::Max && self.code.ty(input).is_float()
     }
