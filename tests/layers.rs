@@ -1,7 +1,7 @@
 //! Layers against numbers that were computed elsewhere: reference files, and further cases from
 //! formulas written out in this test.
 //!
-//! Every case plays in the f64 interpreter and compiled in f32 and f64. Start at [`failures`].
+//! Every case plays in the f64 interpreter, as written and with its named ops, and compiled in f32 and f64. Start at [`failures`].
 
 mod formulas;
 
@@ -10,8 +10,12 @@ use evenkeel::vectors::{CaseReport, LAYERS, Machine, Precision, play};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-const MACHINES: [(Machine, Precision); 3] =
-    [(Machine::Interp, Precision::F64), (Machine::Cpu, Precision::F32), (Machine::Cpu, Precision::F64)];
+const MACHINES: [(Machine, Precision); 4] = [
+    (Machine::Written, Precision::F64),
+    (Machine::Interp, Precision::F64),
+    (Machine::Cpu, Precision::F32),
+    (Machine::Cpu, Precision::F64),
+];
 
 fn reference(layer: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/reference/{layer}.json"))

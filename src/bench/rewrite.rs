@@ -152,7 +152,7 @@ pub fn compare(place: usize, batch: u64, threads: usize, budget: Duration) -> Re
     let graph = parse(text, "rewrite.ek").expect("the programs are well formed");
     let built: Result<Vec<Built>, Error> = WAYS.iter().map(|way| build(&graph, way, threads)).collect();
     let built = built?;
-    let reference = vjp_graph(&recognize(&graph)?.graph, &float_inputs(&graph))?;
+    let reference = vjp_graph(&graph, &float_inputs(&graph))?;
     let inputs = inputs(&reference, batch);
     let mut runners = Vec::new();
     for one in &built {

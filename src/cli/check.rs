@@ -11,7 +11,7 @@ pub(super) struct Args {
     /// Files of the schema evenkeel.vectors.v1
     #[arg(required = true, value_name = "FILE.json")]
     files: Vec<PathBuf>,
-    /// Where to run: the f64 interpreter or compiled code
+    /// Where to run
     #[arg(long, value_enum, default_value_t = Machine::Cpu)]
     target: Machine,
     /// Element type of compiled code

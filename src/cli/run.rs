@@ -36,11 +36,12 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     args.output.as_ref().map_or(Ok(()), checkpoint::check_writable)?;
-    let named = recognize(&input::graph(&args.file)?)?.graph;
-    let graph = input::with_gradients(named, args.grad)?;
+    let written = input::graph(&args.file)?;
+    let forward = if args.target == Machine::Written { written } else { recognize(&written)?.graph };
+    let graph = input::with_gradients(forward, args.grad)?;
     let tensors = input::tensors(&graph, args.input.as_deref())?;
     let results = match args.target {
-        Machine::Interp => interpret(&graph, &tensors)?,
+        Machine::Interp | Machine::Written => interpret(&graph, &tensors)?,
         Machine::Cpu => execute(&graph, &tensors, args.threads)?,
     };
     let names = graph.outputs().iter().map(|(name, _)| name.clone());

@@ -16,9 +16,12 @@ pub use player::{CaseReport, play};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Machine {
-    /// The f64 interpreter.
+    /// The f64 interpreter, on the graph with its named ops recognized, as it is compiled
     Interp,
-    /// Compiled code on this computer.
+    /// The f64 interpreter, on the graph as written: nothing is recognized or rewritten, and gradients
+    /// are derived op by op
+    Written,
+    /// Compiled code on this computer
     Cpu,
 }
 

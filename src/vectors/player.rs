@@ -94,7 +94,8 @@ fn play_case(row: &LayerRow, case: &Case, machine: Machine, precision: Precision
         return Err("the case expects nothing".into());
     }
     for number in 0..case.steps.len() {
-        let (played, step) = (Played::new(row, case, number, dtype)?, &case.steps[number]);
+        let named = machine != Machine::Written;
+        let (played, step) = (Played::new(row, case, number, dtype, named)?, &case.steps[number]);
         let results = played.run(machine)?;
         played.compare(step, &results, dtype, &mut worst)?;
     }
@@ -108,7 +109,8 @@ struct Played {
 }
 
 impl Played {
-    fn new(row: &LayerRow, case: &Case, number: usize, dtype: DType) -> Result<Played, String> {
+    /// `named`: with what it spells recognized.
+    fn new(row: &LayerRow, case: &Case, number: usize, dtype: DType, named: bool) -> Result<Played, String> {
         let step = &case.steps[number];
         let [given, params, state] = [&step.inputs, &step.params, &step.state].map(|t| typed(t, dtype));
         let setting = Setting {
@@ -159,14 +161,17 @@ impl Played {
             }
         }
         let graph = tracing.finish(outputs).map_err(|error| error.to_string())?;
-        let graph = recognize(&graph).map_err(|error| error.to_string())?.graph;
+        let graph = match named {
+            true => recognize(&graph).map_err(|error| error.to_string())?.graph,
+            false => graph,
+        };
         let (graph, cotangents) = with_gradients(&graph, step, dtype)?;
         inputs.extend(cotangents);
         Ok(Played { graph, inputs })
     }
 
     fn run(&self, machine: Machine) -> Result<Vec<Literal>, String> {
-        if machine == Machine::Interp {
+        if machine != Machine::Cpu {
             return eval(&self.graph, &self.inputs).map_err(|error| error.to_string());
         }
         let compiled =
