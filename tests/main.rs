@@ -22,6 +22,7 @@ mod mixed_rows;
 mod oracle;
 mod outside;
 mod parameters;
+mod phases;
 mod places;
 mod plans;
 mod random_graphs;

@@ -51,9 +51,19 @@ pub struct Schedule {
     /// Two phases in one loop.
     pub online: Option<Online>,
     /// Element values that are kept in scratch memory between phases.
-    pub kept: Vec<Reg>,
+    pub kept: Vec<Kept>,
     /// Accesses that go through tiles, because their elements are not neighbors along the lane axis.
     pub tiles: Option<Tiles>,
+}
+
+/// An element value that several phases need: the first of them writes it to scratch memory, the
+/// others read it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The value.
+    pub reg: Reg,
+    /// The phase that writes it: the first whose loop runs for every row and computes the value.
+    pub phase: u32,
 }
 
 /// A phase in one loop with the next one, whose sums all follow its maxima: the row is read once
@@ -81,7 +91,7 @@ impl fmt::Display for Schedule {
         if let Some(Online { phase, piece }) = online {
             write!(f, ", phases {phase} and {} together by {piece} vectors", phase + 1)?;
         }
-        let kept: Vec<String> = kept.iter().map(|reg| format!("%{}", reg.0)).collect();
+        let kept: Vec<String> = kept.iter().map(|kept| format!("%{}", kept.reg.0)).collect();
         if !kept.is_empty() {
             write!(f, ", keeps {}", kept.join(", "))?;
         }
@@ -101,7 +111,34 @@ pub fn schedule(kernel: &Kernel, widest: u32) -> Schedule {
     let kept = if reduced { kept(kernel, &levels, online) } else { Vec::new() };
     let row_block = row_block(kernel, lane_axis, vector_bytes);
     let unroll = unroll(kernel, &levels, vector_bytes);
-    Schedule { lane_axis, vector_bytes, unroll, row_block, online, kept, tiles }
+    let schedule = Schedule { lane_axis, vector_bytes, unroll, row_block, online, kept, tiles };
+    debug_assert_eq!(schedule.verify(kernel), Ok(()), "{schedule}\n{kernel}");
+    schedule
+}
+
+impl Schedule {
+    /// Checks that every kept value is written by a loop that runs for every row and computes it, and
+    /// read by a later one; the text says what is broken.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn verify(&self, kernel: &Kernel) -> Result<(), String> {
+        let levels = kernel.levels();
+        let used = used_in(kernel, &levels, kernel.phases() as usize);
+        for &Kept { reg, phase } in &self.kept {
+            let phases = used[reg.0 as usize];
+            if phases & 1 << phase == 0 {
+                return Err(format!(
+                    "{}: phase {phase} keeps %{} and does not compute it",
+                    kernel.name, reg.0
+                ));
+            }
+            if phases >> phase == 1 || phases.trailing_zeros() < phase {
+                return Err(format!("{}: %{} is kept for no later phase than {phase}", kernel.name, reg.0));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The first phase that can share its loop with the next one, in rows that are long enough.
@@ -252,14 +289,14 @@ fn lane_wise(kernel: &Kernel, inst: &Inst) -> bool {
 
 /// Values along the row that several phases need and that cost more than a load. What stands
 /// against a maximum so far is of no use later.
-fn kept(kernel: &Kernel, levels: &Levels, online: Option<Online>) -> Vec<Reg> {
+fn kept(kernel: &Kernel, levels: &Levels, online: Option<Online>) -> Vec<Kept> {
     let fits = kernel.row_elements().known().is_none_or(|n| n <= MAX_KEPT_ELEMENTS);
     let phases = kernel.phases() as usize;
     if !fits || phases < 2 || kernel.row_elements() == Extent::ONE {
         return Vec::new();
     }
     let used = used_in(kernel, levels, phases);
-    let mut kept: Vec<Reg> = Vec::new();
+    let mut kept: Vec<Kept> = Vec::new();
     for i in 0..kernel.code.len() {
         let reg = Reg(i as u32);
         let varies = levels.dep[i] & kernel.reduced_mask() != 0;
@@ -268,7 +305,7 @@ fn kept(kernel: &Kernel, levels: &Levels, online: Option<Online>) -> Vec<Reg> {
         let shared = used[i].count_ones() > 1 && last_in_common(kernel, &used, reg);
         let running = online.is_some_and(|online| levels.phase[i] == online.phase + 1);
         if varies && !running && !source && narrow && shared && cost(kernel, levels, &kept, reg) > KEEP_COST {
-            kept.push(reg);
+            kept.push(Kept { reg, phase: used[i].trailing_zeros() });
         }
     }
     kept
@@ -302,10 +339,11 @@ fn used_in(kernel: &Kernel, levels: &Levels, phases: usize) -> Vec<u64> {
 }
 
 /// Instructions needed to recompute a value from loads, row values and kept values.
-fn cost(kernel: &Kernel, levels: &Levels, kept: &[Reg], root: Reg) -> usize {
+fn cost(kernel: &Kernel, levels: &Levels, kept: &[Kept], root: Reg) -> usize {
     let (mut seen, mut queue) = (Vec::new(), vec![root]);
     while let Some(reg) = queue.pop() {
-        let free = levels.dep[reg.0 as usize] & kernel.reduced_mask() == 0 || kept.contains(&reg);
+        let free = levels.dep[reg.0 as usize] & kernel.reduced_mask() == 0
+            || kept.iter().any(|kept| kept.reg == reg);
         if !free && !seen.contains(&reg) {
             seen.push(reg);
             queue.extend(kernel.code.inst(reg).operands());

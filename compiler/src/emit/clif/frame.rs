@@ -241,7 +241,7 @@ impl Frame<'_, '_> {
     }
 
     pub(super) fn kept_pointer(&self, reg: Reg) -> Option<usize> {
-        let place = self.schedule.kept.iter().position(|&k| k == reg)?;
+        let place = self.schedule.kept.iter().position(|kept| kept.reg == reg)?;
         Some(self.kernel.sources.len() + self.kernel.stores.len() + place)
     }
 

@@ -26,13 +26,14 @@ impl Frame<'_, '_> {
     }
 
     fn kept_or_computed(&mut self, reg: Reg, width: Width) -> Value {
-        match self.kept_pointer(reg) {
-            Some(pointer) if self.levels.phase[reg.0 as usize] < self.phase => {
+        let written = self.schedule.kept.iter().any(|kept| kept.reg == reg && kept.phase < self.phase);
+        match self.kept_pointer(reg).filter(|_| written) {
+            Some(pointer) => {
                 let address = self.address(pointer);
                 let ty = self.clif_type(self.kernel.code.ty(reg), width);
                 self.b.ins().load(ty, MemFlagsData::new().with_notrap(), address, 0)
             }
-            _ => self.instruction(reg, width),
+            None => self.instruction(reg, width),
         }
     }
 

@@ -17,7 +17,7 @@ pub(super) struct PhaseWork {
     pub(super) stores: Vec<usize>,
     /// Accumulations along the row of values whose lanes share a place.
     pub(super) sums: Vec<usize>,
-    /// Kept values first computed in the phase.
+    /// Kept values that the phase writes.
     pub(super) kept: Vec<Reg>,
     /// Vectors per iteration along the row.
     pub(super) unroll: usize,
@@ -27,6 +27,13 @@ pub(super) struct PhaseWork {
     pub(super) taken: i64,
     /// Totals of those, lane by lane; empty where there are none.
     pub(super) totals: Vec<Value>,
+}
+
+impl PhaseWork {
+    /// Is there anything to walk the row for?
+    fn walks_row(&self) -> bool {
+        !self.reductions.is_empty() || !self.stores.is_empty() || !self.sums.is_empty()
+    }
 }
 
 impl<'a, 'b> Frame<'a, 'b> {
@@ -254,7 +261,7 @@ impl<'a, 'b> Frame<'a, 'b> {
                 _ => {}
             }
             let work = &works[phase as usize];
-            if !work.reductions.is_empty() || !work.stores.is_empty() {
+            if work.walks_row() {
                 let totals = self.row_loop(work);
                 self.set_totals(&work.reductions, &totals);
             }
@@ -300,7 +307,7 @@ impl<'a, 'b> Frame<'a, 'b> {
         // what is read again comes first: whole results lie at the same place of a page as operands,
         // and a load waits for an earlier store that looks like it
         stores.sort_by_key(|&s| self.kernel.stores[s].kind == StoreKind::Write);
-        let kept = self.schedule.kept.iter().copied().filter(|&k| in_phase(k));
+        let kept = self.schedule.kept.iter().filter(|kept| kept.phase == phase).map(|kept| kept.reg);
         let (reductions, kept) = (reductions.collect(), kept.collect());
         let unroll = self.schedule.unroll[phase as usize];
         PhaseWork { reductions, stores, sums, kept, unroll, ..PhaseWork::default() }
