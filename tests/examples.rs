@@ -8,9 +8,10 @@ use std::sync::LazyLock;
 
 const NAMES: [&str; 4] = ["custom_norm", "digits", "quickstart", "user_rule"];
 
-/// Built once; nothing to do where `cargo test` has built them.
+/// Built once; nothing to do where `cargo test --workspace` has built them. Examples of the whole
+/// workspace: features of dependencies then are those of its tests.
 static BUILT: LazyLock<()> = LazyLock::new(|| {
-    cargo(Path::new(env!("CARGO_MANIFEST_DIR")), "build", &["--examples"]);
+    cargo(Path::new(env!("CARGO_MANIFEST_DIR")), "build", &["--workspace", "--examples"]);
 });
 
 /// What an example prints.

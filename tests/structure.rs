@@ -258,6 +258,19 @@ fn kernels(layer: &str, shape: &[u64], wrt: usize) -> [usize; 2] {
 }
 
 #[test]
+fn the_backward_of_a_norm_reads_its_input_and_statistics_of_rows() {
+    let text = "x = input f32[N,768]\ng = input f32[768]\nb = input f32[768]\nw = input f32[768,768]\n\
+                return l=sum @0,1 (square (dot @1 @0 (NORM) w))";
+    for norm in ["layer_norm @1 eps=1e-5 x g b", "rms_norm @1 eps=1e-5 x g"] {
+        let training = with_gradients(&graph(&text.replace("NORM", norm)), 4);
+        let arena = compile(&training, &host_target(1), &Options::default()).unwrap().report.arena;
+        // the norm, the product and the gradient of the norm; the standardized rows would be a fourth
+        let rows = 4 * 768 * arena.batch.unwrap() as usize;
+        assert!(arena.bytes < 7 * rows / 2, "{norm}: {} of {rows} bytes", arena.bytes);
+    }
+}
+
+#[test]
 fn layers_are_as_few_kernels_as_their_statistics_allow() {
     let image = [4, 64, 14, 14];
     assert_eq!(kernels("group_norm_silu", &image, 3), [1, 1]);

@@ -97,7 +97,10 @@ fn cone(graph: &Graph, fusion: &Fusion, id: NodeId) -> Option<Vec<Value>> {
         let i = value.node.0 as usize;
         let node = graph.node(value.node);
         let stored_leaf = value.node != id && fusion.stored[i];
+        let beside = value.node != id && fusion.group_of[i] == fusion.group_of[id.0 as usize];
         match fusion.classes[i] {
+            // the kernel has this value of its rows at hand, and memory for it costs next to nothing
+            Class::Pointwise if beside && graph.ty(value).shape.elements() != full => leaves.push(value),
             Class::Uniform => {}
             Class::Generated => ops += 8,
             Class::Pointwise if !stored_leaf && cheap(&node.op) => {
