@@ -3,6 +3,7 @@
 mod accuracy;
 mod allocation;
 mod bench;
+mod bits;
 mod cargo;
 mod cli;
 mod concurrency;

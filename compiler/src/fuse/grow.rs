@@ -1,6 +1,6 @@
 //! Growing groups, op by op in topological order.
 
-use super::{Class, Fusion, Group, ReductionKind};
+use super::{Bits, Class, Fusion, Group, ReductionKind};
 use crate::order::Order;
 use evenkeel_ir::{Axes, Graph, NodeId, Op, Shape};
 use smallvec::SmallVec;
@@ -33,6 +33,7 @@ pub(super) fn grow(graph: &Graph, classes: Vec<Class>, enabled: bool) -> Fusion 
         group_of: vec![None; n],
         reductions: vec![None; n],
         stored: vec![false; n],
+        bits: vec![Bits::Any; n],
         refusals: Vec::new(),
     };
     let (users, order) = (graph.users(), Order::default());

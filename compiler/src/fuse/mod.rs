@@ -8,6 +8,7 @@
 //! Invariants ([`Fusion::verify`]): every compute node is in one group and fits its space; groups
 //! and barriers form no cycle; what is not stored can be computed again from what is.
 
+mod bits;
 mod classify;
 mod grow;
 mod store;
@@ -16,6 +17,7 @@ mod tap;
 mod tests;
 mod verify;
 
+pub use bits::Bits;
 pub use classify::{Class, classify};
 pub use tap::taps;
 
@@ -54,6 +56,8 @@ pub struct Fusion {
     pub reductions: Vec<Option<ReductionKind>>,
     /// Which nodes are stored (graph inputs included).
     pub stored: Vec<bool>,
+    /// What the readers of every node ask of its bits.
+    pub bits: Vec<Bits>,
     /// For compute nodes that start a group although an operand's group has their index
     /// space: why they could not join it.
     pub refusals: Vec<(NodeId, &'static str)>,
@@ -64,6 +68,7 @@ pub fn fuse(graph: &Graph, enabled: bool) -> Fusion {
     let classes = classify(graph);
     let mut fusion = grow::grow(graph, classes, enabled);
     store::store(graph, &mut fusion, enabled);
+    fusion.bits = bits::bits(graph, &fusion);
     fusion
 }
 

@@ -7,20 +7,23 @@
 //! * `x * (1 / d)` becomes `x / d` where nothing else reads the inverse, which saves a rounding and
 //!   the overflow of the inverse.
 
-use super::contract::{uses, with_code};
+use super::draft::Draft;
 use evenkeel_ir::kernel::{Kernel, Levels};
 use evenkeel_ir::scalar::{Constant, Inst, Reg, ScalarFn};
 
-pub(super) fn divide(kernel: Kernel) -> Kernel {
-    let known = Known { levels: kernel.levels(), uses: uses(&kernel), kernel: &kernel };
+pub(super) fn divide(draft: Draft) -> Draft {
+    let kernel = &draft.kernel;
+    let known = Known { levels: kernel.levels(), uses: draft.uses(), kernel };
     let insts = kernel.code.insts();
-    let quotients: Vec<Option<Quotient>> = insts.iter().map(|inst| known.by_inverse(inst)).collect();
+    let open = |i: usize| !draft.strict[i];
+    let quotients: Vec<Option<Quotient>> =
+        insts.iter().enumerate().map(|(i, inst)| known.by_inverse(inst).filter(|_| open(i))).collect();
     let gone: Vec<Reg> = quotients.iter().flatten().map(|quotient| quotient.inverse).collect();
     let mut code = ScalarFn::new();
     let mut map: Vec<Reg> = Vec::with_capacity(insts.len());
     for (i, inst) in insts.iter().enumerate() {
         let moved = |reg: Reg| map[reg.0 as usize];
-        let reg = match (known.by_root(inst), quotients[i]) {
+        let reg = match (known.by_root(inst).filter(|_| open(i)), quotients[i]) {
             _ if gone.contains(&Reg(i as u32)) => Reg(u32::MAX),
             (Some((x, root)), _) => {
                 let one = code.float(kernel.code.ty(root), 1.0);
@@ -32,7 +35,7 @@ pub(super) fn divide(kernel: Kernel) -> Kernel {
         };
         map.push(reg);
     }
-    with_code(kernel, code, &map)
+    draft.with_code(code, &map)
 }
 
 /// `x * inverse`, where the inverse is `1 / divisor`.

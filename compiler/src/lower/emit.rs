@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 pub(super) struct Body<'a> {
     pub(super) graph: &'a Graph,
-    fusion: &'a Fusion,
+    pub(super) fusion: &'a Fusion,
     group: Option<usize>,
     pub(super) space: Space,
     pub(super) code: ScalarFn,
@@ -24,6 +24,10 @@ pub(super) struct Body<'a> {
     pub(super) args: Vec<Arg>,
     pub(super) slots: Vec<Slot>,
     registers: HashMap<Value, Reg>,
+    /// Registers whose code must stay as it is.
+    pub(super) strict: Vec<bool>,
+    /// The values whose bits must be the same in all kernels.
+    pub(super) exact: Vec<(NodeId, Reg)>,
 }
 
 impl<'a> Body<'a> {
@@ -40,6 +44,8 @@ impl<'a> Body<'a> {
             args: Vec::new(),
             slots: Vec::new(),
             registers: HashMap::new(),
+            strict: Vec::new(),
+            exact: Vec::new(),
         }
     }
 
@@ -72,7 +78,7 @@ impl<'a> Body<'a> {
             Class::Input => self.load(value),
             Class::View => self.load_view(value),
             Class::Uniform => self.uniform(value),
-            Class::Generated => self.generated(&node.op, &node.inputs),
+            Class::Generated => self.generated(value.node),
             Class::Gather => {
                 let Op::Gather { axis } = node.op else { unreachable!("a gather") };
                 self.gather(node.inputs[0], node.inputs[1], axis.into(), node.types[0].rank())
@@ -82,10 +88,7 @@ impl<'a> Body<'a> {
                 let picked = self.picked(op, node.inputs[0], axes);
                 picked.unwrap_or_else(|| self.reduction(op, node.inputs[0]))
             }
-            Class::Pointwise => {
-                let operands: SmallVec<[Reg; 3]> = node.inputs.iter().map(|&v| self.register(v)).collect();
-                self.pointwise(&node.op, &operands)
-            }
+            Class::Pointwise => self.pointwise(value.node),
             Class::Barrier => unreachable!("results of barriers are stored"),
         }
     }
@@ -157,12 +160,12 @@ impl<'a> Body<'a> {
         if let Op::Size(extent, _) = node.op {
             return self.parameter(Source::Size(extent), ty);
         }
-        let operands: SmallVec<[Reg; 3]> = node.inputs.iter().map(|&v| self.register(v)).collect();
-        self.pointwise(&node.op, &operands)
+        self.pointwise(value.node)
     }
 
-    fn generated(&mut self, op: &Op, inputs: &[Value]) -> Reg {
-        match op {
+    fn generated(&mut self, id: NodeId) -> Reg {
+        let node = self.graph.node(id);
+        match &node.op {
             Op::Iota { rank, axis, extent } => {
                 let mut view =
                     View::dense(&Shape(SmallVec::from_elem(evenkeel_ir::Extent::ONE, (*rank).into())));
@@ -172,15 +175,16 @@ impl<'a> Body<'a> {
                 self.parameter(Source::Position { strides }, ScalarType::I32)
             }
             Op::Random { kind, stream, ty } => {
-                let seed = self.register(inputs[0]);
+                let seed = self.register(node.inputs[0]);
                 let strides = self.space.strides(&View::dense(&ty.shape));
                 let position = self.parameter(Source::Position { strides }, ScalarType::I32);
-                let k = &mut self.code;
-                let low = k.convert(seed, ScalarType::I32);
-                let top = k.shift_right(seed, 32);
-                let high = k.convert(top, ScalarType::I32);
-                let words = random::bits(k, [low, high], *stream, position);
-                random::emit(k, *kind, register_type(ty.dtype), words)
+                self.code_of(id, &[seed, position], |k, bound| {
+                    let low = k.convert(bound[0], ScalarType::I32);
+                    let top = k.shift_right(bound[0], 32);
+                    let high = k.convert(top, ScalarType::I32);
+                    let words = random::bits(k, [low, high], *stream, bound[1]);
+                    random::emit(k, *kind, register_type(ty.dtype), words)
+                })
             }
             other => unreachable!("{} is not generated", other.name()),
         }
@@ -229,16 +233,22 @@ impl<'a> Body<'a> {
         self.parameter(Source::Load(access), register_type(ty.dtype))
     }
 
-    fn pointwise(&mut self, op: &Op, operands: &[Reg]) -> Reg {
-        let k = &mut self.code;
-        match op {
-            Op::Unary(f) => (f.def().emit)(k, operands[0]),
-            Op::Binary(f) => binary(k, *f, operands[0], operands[1]),
-            Op::Select => k.select(operands[0], operands[1], operands[2]),
-            Op::Cast(dtype) => cast(k, operands[0], *dtype),
-            Op::Broadcast(_) | Op::Reshape(_) => operands[0],
+    fn pointwise(&mut self, id: NodeId) -> Reg {
+        let node = self.graph.node(id);
+        let operands: SmallVec<[Reg; 3]> = node.inputs.iter().map(|&v| self.register(v)).collect();
+        self.code_of(id, &operands, |k, bound| match &node.op {
+            Op::Unary(f) => (f.def().emit)(k, bound[0]),
+            Op::Binary(f) => binary(k, *f, bound[0], bound[1]),
+            Op::Select => k.select(bound[0], bound[1], bound[2]),
+            Op::Cast(dtype) => cast(k, bound[0], *dtype),
+            Op::Broadcast(_) | Op::Reshape(_) => bound[0],
             other => unreachable!("{} is not pointwise", other.name()),
-        }
+        })
+    }
+
+    /// The register that a value has already.
+    pub(super) fn known(&self, value: Value) -> Option<Reg> {
+        self.registers.get(&value).copied()
     }
 }
 

@@ -9,15 +9,20 @@ mod arrange;
 mod coalesce;
 mod contract;
 mod divide;
+mod draft;
 mod emit;
+mod exact;
 mod pick;
 pub mod product;
 pub mod view;
 
 use crate::fuse::{Fusion, Group, ReductionKind};
+use draft::Draft;
 use emit::Body;
 use evenkeel_ir::kernel::{Access, Arg, Kernel, Role, Store, StoreKind, Stride};
+use evenkeel_ir::scalar::Reg;
 use evenkeel_ir::{Axes, Extent, Graph, NodeId, Op, Reduce, Shape, Value};
+pub(crate) use exact::same_code;
 use smallvec::SmallVec;
 use view::View;
 
@@ -43,6 +48,8 @@ pub struct Lowered {
     pub zeroed: Vec<NodeId>,
     /// The kernel cannot be cut into chunks.
     pub single: bool,
+    /// The registers of values that must be the same bits in all kernels.
+    pub exact: Vec<(NodeId, Reg)>,
 }
 
 /// Order of a kernel's axes and how many are parallel.
@@ -222,9 +229,13 @@ impl Body<'_> {
             reductions: self.reductions,
             stores: self.stores,
         };
-        let kernel = contract::contract(divide::divide(arrange::arrange(coalesce::coalesce(kernel))));
+        let mut strict = self.strict;
+        strict.resize(kernel.code.len(), false);
+        let kernel = arrange::arrange(coalesce::coalesce(kernel));
+        let draft = Draft { kernel, strict, exact: self.exact }.without_absorbed();
+        let Draft { kernel, exact, .. } = contract::contract(divide::divide(draft));
         debug_assert_eq!(kernel.verify(), Ok(()), "{kernel}");
-        Lowered { kernel, slots: self.slots, combines, zeroed: Vec::new(), single: false }
+        Lowered { kernel, slots: self.slots, combines, zeroed: Vec::new(), single: false, exact }
     }
 
     fn store(&mut self, value: Value, view: &View, slot: Slot, kind: StoreKind) {
@@ -235,7 +246,7 @@ impl Body<'_> {
 
     fn store_register(
         &mut self,
-        register: evenkeel_ir::scalar::Reg,
+        register: Reg,
         dtype: evenkeel_ir::DType,
         view: &View,
         slot: Slot,
@@ -248,7 +259,7 @@ impl Body<'_> {
 
     fn store_access(
         &mut self,
-        value: evenkeel_ir::scalar::Reg,
+        value: Reg,
         dtype: evenkeel_ir::DType,
         mut access: Access,
         slot: Slot,

@@ -15,6 +15,7 @@ mod units;
 pub use units::{Unit, Work};
 
 use crate::fuse::Fusion;
+use crate::lower::same_code;
 use crate::schedule::rows_together;
 use evenkeel_ir::program::{Chunking, Program};
 use evenkeel_ir::{Graph, Kernel};
@@ -45,6 +46,7 @@ pub struct Planned {
 pub fn plan(graph: &Graph, fusion: &Fusion, updates: &[(usize, usize)]) -> Plan {
     let mut units = units::units(graph, fusion);
     let (order, in_place) = order::order(graph, &mut units, updates);
+    debug_assert_eq!(same_code(order.iter().flat_map(|&unit| units[unit].kernels())), Ok(()));
     let merged = panels::merge(&units, &order);
     reuse::reuse(concurrent::join(buffers::assemble(graph, units, &merged, updates, &in_place)))
 }

@@ -42,6 +42,16 @@ pub struct Unit {
     pub ops: Vec<String>,
 }
 
+impl Unit {
+    /// Its kernels, unless it is a product.
+    pub(super) fn kernels(&self) -> &[Lowered] {
+        match &self.work {
+            Work::Kernels(kernels) => kernels,
+            Work::Product { .. } => &[],
+        }
+    }
+}
+
 pub(super) fn units(graph: &Graph, fusion: &Fusion) -> Vec<Unit> {
     let mut units = Vec::new();
     for (number, group) in fusion.groups.iter().enumerate() {

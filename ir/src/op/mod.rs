@@ -168,6 +168,19 @@ impl Op {
         }
     }
 
+    /// True where the bits of an operand decide: it is compared, rounded to an integer, or looked for
+    /// among its own elements ([`Reduce`] with ties). Two kernels that compute such an operand must
+    /// agree on all of its bits.
+    pub fn jumps(&self) -> bool {
+        match self {
+            Op::Unary(f) => f.def().jumps,
+            Op::Binary(f) => f.def().gives_bool && f.def().class != Class::Bool,
+            Op::Cast(to) => !to.is_float(),
+            Op::Reduce(op, _) => op.def().weight.is_some(),
+            _ => false,
+        }
+    }
+
     /// True for ops that compute each element from the elements at the same position.
     pub fn is_pointwise(&self) -> bool {
         matches!(self, Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) | Op::StopGradient)

@@ -64,5 +64,8 @@ fn share_among_ties(b: &mut GraphBuilder, x: Value, y: Value, axes: crate::Axes)
     // constant wherever it has a derivative
     let ties = b.stop_gradient(ties);
     let count = b.sum(ties, axes);
+    // a row of nothing but NaN has no largest element, and no gradient
+    let one = b.number(count, 1.0);
+    let count = b.max(count, one);
     b.div(ties, count)
 }

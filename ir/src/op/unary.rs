@@ -49,6 +49,8 @@ pub struct UnaryDef {
     pub promised: (f64, f64),
     /// Facts about the result.
     pub range: (f64, f64),
+    /// The value changes at once somewhere, so that a rounding of `x` may change it by much.
+    pub jumps: bool,
 }
 
 const EVERYWHERE: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
@@ -64,6 +66,7 @@ const FLOAT: UnaryDef = UnaryDef {
     ulps: 1.0,
     promised: EVERYWHERE,
     range: EVERYWHERE,
+    jumps: false,
 };
 
 use Derivative::Rule;
@@ -96,6 +99,7 @@ table! {
             emit: |k, x| { let (zero, one) = (k.zero(k.ty(x)), k.float(k.ty(x), 1.0)); let m = k.compare(Compare::Gt, x, zero); k.select(m, one, zero) },
             ulps: 0.0,
             range: (0.0, 1.0),
+            jumps: true,
             ..FLOAT
         },
         /// `-1`, `0` or `1`.
@@ -104,12 +108,13 @@ table! {
             emit: emit_sign,
             ulps: 0.0,
             range: (-1.0, 1.0),
+            jumps: true,
             ..FLOAT
         },
         /// The largest integer not above `x`.
-        Floor floor => UnaryDef { eval: f64::floor, emit: |k, x| k.floor(x), ulps: 0.0, ..FLOAT },
+        Floor floor => UnaryDef { eval: f64::floor, emit: |k, x| k.floor(x), ulps: 0.0, jumps: true, ..FLOAT },
         /// The nearest integer, ties to even.
-        Round round => UnaryDef { eval: f64::round_ties_even, emit: |k, x| k.nearest(x), ulps: 0.0, ..FLOAT },
+        Round round => UnaryDef { eval: f64::round_ties_even, emit: |k, x| k.nearest(x), ulps: 0.0, jumps: true, ..FLOAT },
         /// Logical negation.
         Not not => UnaryDef {
             class: Class::Bool,
@@ -459,6 +464,7 @@ table! {
             ulps: 0.0,
             promised: (f64::NEG_INFINITY, 8e37),
             range: (0.0, 1.0),
+            jumps: true,
             ..FLOAT
         },
         /// `1` where `x` is infinite or NaN, else `0`; training steps guard their updates with it.
@@ -468,6 +474,7 @@ table! {
             emit: |k, x| { let ty = k.ty(x); let d = k.sub(x, x); let (zero, one) = (k.zero(ty), k.float(ty, 1.0)); let m = k.compare(Compare::Ne, d, zero); k.select(m, one, zero) },
             ulps: 0.0,
             range: (0.0, 1.0),
+            jumps: true,
             ..FLOAT
         },
     }
