@@ -49,23 +49,23 @@ impl Generator {
 }
 
 /// Numbers that a seed decides.
-struct Dice {
-    seed: u64,
-    count: u32,
+pub(crate) struct Dice {
+    pub(crate) seed: u64,
+    pub(crate) count: u32,
 }
 
 impl Dice {
-    fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         self.count += 1;
         let words = threefry([self.seed as u32, (self.seed >> 32) as u32 ^ 0x5eed], [self.count, 0]);
         words[0] as usize % n
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 
-    fn one_in(&mut self, n: usize) -> bool {
+    pub(crate) fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 }

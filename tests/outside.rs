@@ -1,8 +1,7 @@
 //! A crate outside the workspace that depends on `evenkeel` alone builds, trains, saves and loads.
 //!
-//! It is built with the workspace's lock file, and the one feature that only the workspace's tests
-//! ask for, into the workspace's target folder, so third-party crates are those that are built
-//! already; our own are built again, without optimization.
+//! It is built with the workspace's lock file into the workspace's target folder, so third-party
+//! crates are those that are built already; our own are built again, without optimization.
 
 use crate::cargo::cargo;
 use std::fs;
@@ -16,7 +15,6 @@ edition = "2024"
 
 [dependencies]
 evenkeel = { path = "ROOT" }
-cranelift-codegen = { version = "*", default-features = false, features = ["arm64"] }
 
 [workspace]
 

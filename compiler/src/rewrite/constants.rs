@@ -3,17 +3,20 @@
 //! Frontends print irrationals and fractions with the digits of f32; [`constant`] reads them as
 //! what was meant. Short decimals (`1e-5`, `0.044715`) are taken literally. Two constants that
 //! round to the same f32 are the same constant of an f32 program.
+//!
+//! In an f32 program an irrational may be off by [`NEAR`], because frontends compute it in f32, and a
+//! fraction must round to the very same f32. In a program of any other type either must round to
+//! the very same double: what differs is a number of the user's own and keeps all its digits.
 
 use super::normal::{Form, Normalizer, Number};
 use evenkeel_ir::DType;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, FRAC_2_SQRT_PI, PI, SQRT_2};
 
-/// How close an f32-rounded irrational comes to the real one.
+/// How close an irrational that was computed in f32 comes to the real one: two units of the last place.
 const NEAR: f64 = 2e-7;
 
-/// Relative rounding of one f32, and of one f64.
+/// Relative rounding of one f32.
 const F32_ROUNDING: f64 = 6.1e-8;
-const F64_ROUNDING: f64 = 2.3e-16;
 
 /// `value = factor * 2^two * pi^pi`
 struct Irrational {
@@ -47,13 +50,13 @@ pub(crate) fn constant(normalizer: &mut Normalizer, value: f64, dtype: DType) ->
     if !value.is_finite() {
         return None;
     }
-    let folded = |(a, b): &&(f64, f64)| (value.abs() / (a * b) - 1.0).abs() < rounding(dtype);
+    let folded = |(a, b): &&(f64, f64)| is_close(value.abs(), a * b, F32_ROUNDING, dtype);
     if let Some((a, b)) = FOLDED.iter().find(folded) {
         let (a, b) = (constant(normalizer, *a, dtype)?, constant(normalizer, *b, dtype)?);
         let product = normalizer.multiply(a, b);
         return Some(normalizer.scale(product, Number::int(if value < 0.0 { -1 } else { 1 })));
     }
-    let near = |row: &&Irrational| (value.abs() / row.value - 1.0).abs() < NEAR;
+    let near = |row: &&Irrational| is_close(value.abs(), row.value, NEAR, dtype);
     if let Some(row) = IRRATIONALS.iter().find(near) {
         let two = normalizer.number(Number::int(2));
         let two = normalizer.pow(two, Number::ratio(row.two.0, row.two.1));
@@ -73,8 +76,9 @@ pub(crate) fn constant(normalizer: &mut Normalizer, value: f64, dtype: DType) ->
     })
 }
 
-fn rounding(dtype: DType) -> f64 {
-    if dtype == DType::F32 { F32_ROUNDING } else { F64_ROUNDING }
+/// Whether a constant stands for what rounds to this double: in f32 up to a relative error.
+fn is_close(value: f64, exact: f64, error: f64, dtype: DType) -> bool {
+    if dtype == DType::F32 { (value / exact - 1.0).abs() < error } else { value == exact }
 }
 
 /// The largest integer whose root is looked for: an extent.
@@ -85,11 +89,25 @@ fn root_of(value: f64, dtype: DType) -> Option<(Number, Number)> {
     let of = |x: f64| {
         let radicand = (x * x).round();
         let fits = (2.0..=LARGEST_RADICAND).contains(&radicand) && radicand.sqrt().fract() != 0.0;
-        (fits && (x * x / radicand - 1.0).abs() < NEAR).then_some(Number::int(radicand as i128))
+        (fits && (x * x / radicand - 1.0).abs() < NEAR).then_some(radicand)
     };
-    let whole = || Some((of(value.abs())?, Number::HALF));
-    let inverse = || Some((of(1.0 / value.abs())?, Number::ratio(-1, 2)));
-    if has_all_digits(value, dtype) { whole().or_else(inverse) } else { None }
+    let size = value.abs();
+    let single = dtype == DType::F32;
+    let whole = || of(size).filter(|n| single || n.sqrt() == size).map(|n| (n, Number::HALF));
+    let inverse = || of(1.0 / size).filter(|n| single || is_inverse_root(size, *n));
+    let inverse = || inverse().map(|n| (n, Number::ratio(-1, 2)));
+    let (radicand, exponent) = has_all_digits(value, dtype).then(|| whole().or_else(inverse))??;
+    Some((Number::int(radicand as i128), exponent))
+}
+
+/// Whether `n^(-1/2)` rounds to this double: the bounds of what does, `m 2^e` in integers, squared
+/// and times n, lie on both sides of 1.
+fn is_inverse_root(value: f64, n: f64) -> bool {
+    let mantissa = u128::from(value.to_bits() & ((1 << 52) - 1) | 1 << 52);
+    let exponent = (value.to_bits() >> 52) as i32 - 1075;
+    let squared = |bound: u128| bound * bound * n as u128;
+    let one = 1u128 << (2 - 2 * exponent);
+    squared(2 * mantissa - 1) < one && one < squared(2 * mantissa + 1)
 }
 
 /// True for constants printed with every digit of their type: they are rounded.
@@ -103,13 +121,14 @@ fn has_all_digits(value: f64, dtype: DType) -> bool {
 pub(crate) fn number(value: f64, dtype: DType) -> Number {
     let single = value as f32;
     let text = if dtype == DType::F32 { format!("{single:e}") } else { format!("{value:e}") };
-    let fraction = if has_all_digits(value, dtype) { small_fraction(value, rounding(dtype)) } else { None };
+    let fraction = if has_all_digits(value, dtype) { small_fraction(value, dtype) } else { None };
     fraction.or_else(|| Number::decimal(&text)).unwrap_or_else(|| Number::float(value))
 }
 
 /// `1/k`, `(k+1)/k`, or a fraction with a small denominator, that rounds to this value.
-fn small_fraction(value: f64, rounding: f64) -> Option<Number> {
-    let close = |n: f64, d: f64| (n / d / value - 1.0).abs() <= rounding;
+fn small_fraction(value: f64, dtype: DType) -> Option<Number> {
+    let single = dtype == DType::F32;
+    let close = |n: f64, d: f64| if single { (n / d) as f32 == value as f32 } else { n / d == value };
     let inverse = (1.0 / value).round();
     if inverse.abs() >= 1.0 && inverse.abs() < 1e6 && close(1.0, inverse) {
         return Some(Number::ratio(1, inverse as i128));
@@ -150,5 +169,35 @@ mod tests {
         assert_eq!(constant(&mut n, f64::NAN, DType::F32), None);
         let two = n.number(Number::int(2));
         assert_eq!(Some(n.pow(two, Number::HALF)), root);
+    }
+
+    #[test]
+    fn doubles_keep_their_digits_unless_they_are_the_root() {
+        let mut n = Normalizer::new();
+        // near the root of 152, of 1/2, near pi and a third; a unit beside each of the real ones
+        let beside = |x: f64| [f64::from_bits(x.to_bits() - 1), f64::from_bits(x.to_bits() + 1)];
+        let own = [12.328828412312345, 0.70710685, 3.1415929, 0.3333333333333334, 2.6457513];
+        let reals = [152f64.sqrt(), FRAC_1_SQRT_2, PI, 1.0 / 3.0, 7f64.sqrt(), 0.057735026918962574];
+        for value in own.into_iter().chain(reals.into_iter().flat_map(beside)) {
+            let literal = Number::decimal(&format!("{value:e}")).expect("it is short");
+            let form = n.number(literal);
+            assert_eq!(constant(&mut n, value, DType::F64), Some(form), "{value}");
+        }
+        for value in reals {
+            let literal = Number::decimal(&format!("{value:e}")).expect("it is short");
+            let form = n.number(literal);
+            assert_ne!(constant(&mut n, value, DType::F64), Some(form), "{value}");
+        }
+    }
+
+    #[test]
+    fn inverse_roots_are_told_from_their_neighbors() {
+        for n in 2..=65536u32 {
+            let near = 1.0 / f64::from(n).sqrt();
+            let all = [near.to_bits() - 1, near.to_bits(), near.to_bits() + 1].map(f64::from_bits);
+            let fits = all.iter().filter(|x| is_inverse_root(**x, n.into())).count();
+            let square = f64::from(n).sqrt().fract() == 0.0;
+            assert!(square || fits == 1, "{n}: {fits}");
+        }
     }
 }

@@ -118,6 +118,17 @@ pub fn eval_at(graph: &Graph, inputs: &[Literal], batch: u64) -> Vec<Literal> {
 
 /// Runs a graph and keeps the results of every node.
 pub fn eval_nodes(graph: &Graph, inputs: &[Literal], batch: u64) -> Vec<Vec<Literal>> {
+    eval_nodes_by(graph, inputs, batch, |_, _, results| results)
+}
+
+/// As [`eval_nodes`], with the last word on the results of every node, given its operands: to round
+/// them as a narrower type does, or to disturb them.
+pub fn eval_nodes_by(
+    graph: &Graph,
+    inputs: &[Literal],
+    batch: u64,
+    mut revise: impl FnMut(&Node, &[&Literal], Vec<Literal>) -> Vec<Literal>,
+) -> Vec<Vec<Literal>> {
     let mut values: Vec<Vec<Literal>> = Vec::with_capacity(graph.nodes().len());
     for node in graph.nodes() {
         let operands: Vec<&Literal> =
@@ -126,6 +137,7 @@ pub fn eval_nodes(graph: &Graph, inputs: &[Literal], batch: u64) -> Vec<Vec<Lite
             Op::Input(index) => vec![inputs[*index as usize].clone()],
             _ => eval_node(graph, node, &operands, batch),
         };
+        let results = revise(node, &operands, results);
         values.push(results);
     }
     values

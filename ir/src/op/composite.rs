@@ -61,7 +61,7 @@ const RMS: CompositeDef = CompositeDef { attrs: &[Attr::Axes, Attr::Eps], ..MOME
 table! {
     /// A named composite.
     pub enum Composite: CompositeDef {
-        /// `sum(x) / n`
+        /// `sum(x) / n`; NaN over an axis of length 0.
         Mean mean => CompositeDef {
             decompose: moments::mean,
             kernel: Some(moments::mean_kernel),
@@ -75,7 +75,9 @@ table! {
             vjp: Some(moments::center_vjp),
             ..MOMENT
         },
-        /// `sum((x - mean(x))^2) / (n - correction)`
+        /// `sum((x - mean(x))^2) / (n - correction)`. Of as many elements as the correction, or of no
+        /// elements without a correction, it is NaN (`0 / 0`), and so is its derivative; of fewer than
+        /// the correction, which only an axis of length 0 has, it is `0 / -1`, which is 0.
         Var var => CompositeDef {
             attrs: &[Attr::Axes, Attr::Correction],
             decompose: moments::var,
@@ -122,7 +124,8 @@ table! {
             vjp: Some(moments::rrms_vjp),
             ..RMS
         },
-        /// `x / sqrt(mean(x^2) + eps)`
+        /// `x / sqrt(mean(x^2) + eps)`. In a row with an infinity, what is finite gives 0 and what is
+        /// infinite gives NaN; its cotangents are NaN. So do `rms_norm` and `l2_norm`.
         RmsUnit rms_unit => CompositeDef {
             decompose: moments::rms_unit,
             kernel: Some(moments::rms_unit_kernel),
@@ -152,14 +155,15 @@ table! {
             vjp: Some(moments::l2_norm_vjp),
             ..RMS
         },
-        /// `exp(x) / sum(exp(x))`, shifted by the maximum.
+        /// `exp(x) / sum(exp(x))`, shifted by the maximum. `-inf` gives 0, with a cotangent of 0; a row with
+        /// `+inf`, or with nothing but `-inf`, is NaN as a whole, and so are its cotangents.
         Softmax softmax => CompositeDef {
             decompose: softmax::softmax,
             kernel: Some(softmax::softmax_kernel),
             vjp: Some(softmax::softmax_vjp),
             ..MOMENT
         },
-        /// `log(softmax(x))`
+        /// `log(softmax(x))`: `-inf` gives `-inf`, and rows whose softmax is NaN are NaN.
         LogSoftmax log_softmax => CompositeDef { decompose: softmax::log_softmax, kernel: Some(softmax::log_softmax_kernel), vjp: Some(softmax::log_softmax_vjp), ..MOMENT },
         /// `log(sum(exp(x)))`
         LogSumExp logsumexp => CompositeDef { decompose: softmax::logsumexp, kernel: Some(softmax::logsumexp_kernel), vjp: Some(softmax::logsumexp_vjp), ..MOMENT },

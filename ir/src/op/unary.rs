@@ -452,7 +452,8 @@ table! {
             range: (-1.7581, f64::INFINITY),
             ..FLOAT
         },
-        /// `1` where `x <= 1e12`, else the power of two that brings `x` into `[1/2, 1)`.
+        /// `1` where `x <= 1e12`, else the power of two that brings `x` into `[1/2, 1)`, or the smallest
+        /// normal one if that is larger, as for infinity: a finite number times it is finite.
         /// `x` is the largest magnitude of a row, negative infinity if that is empty or need not be known.
         /// Kernels use it to prescale rows whose squares would overflow; it takes part in
         /// values that do not depend on it, so its derivative is 0.
@@ -661,7 +662,7 @@ fn range_scale(x: f64) -> f64 {
         return 1.0;
     }
     if x.is_infinite() {
-        return 0.0;
+        return f32::MIN_POSITIVE.into();
     }
     let exponent = (x.to_bits() >> 52) as i64 - 1022;
     f64::from_bits(((1023 - exponent) as u64) << 52)
@@ -677,8 +678,8 @@ fn emit_range_scale(k: &mut ScalarFn, x: Reg) -> Reg {
     let exponent = k.shift_right(bits, shift);
     let top = if ty == F32 { k.i32(2 * 127 - 1) } else { k.i64(2 * 1023 - 1) };
     let flipped = k.int_sub(top, exponent);
-    let zero = k.zero(int);
-    let flipped = k.max(zero, flipped);
+    let least = if ty == F32 { k.i32(1) } else { k.i64(1) };
+    let flipped = k.max(least, flipped);
     let scaled = k.shift_left(flipped, shift);
     let factor = k.bitcast(scaled, ty);
     let (limit, one) = (k.float(ty, RANGE_LIMIT), k.float(ty, 1.0));

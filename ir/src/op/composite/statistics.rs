@@ -63,8 +63,7 @@ pub(super) struct Statistics {
 
 impl Statistics {
     pub(super) fn of(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Statistics {
-        let n = count(b, x, attrs);
-        let (share, mean) = (b.recip(n), mean_kernel(b, &[x], attrs));
+        let (share, mean) = (share(b, x, attrs), mean_kernel(b, &[x], attrs));
         let c = b.sub(x, mean);
         let square = b.square(c);
         let squares = b.sum(square, attrs.axes);
@@ -94,6 +93,17 @@ impl Statistics {
         let (unit, shift) = (b.mul(self.centered, r), b.mul(self.offset, scaled));
         [b.sub(unit, shift), r]
     }
+}
+
+/// `1 / n`. Of no elements the variance is 0 / 0 without a correction, and with one 0, as are the sums.
+fn share(b: &mut GraphBuilder, x: Value, attrs: &Attrs) -> Value {
+    let mut n = count(b, x, attrs);
+    let known = b.ty(x).shape.extent_of(&attrs.axes).known();
+    if attrs.correction != 0 && known.is_none_or(|n| n == 0) {
+        let one = b.number(n, 1.0);
+        n = b.max(n, one);
+    }
+    b.recip(n)
 }
 
 /// Is a sum of squares one to be used?
